@@ -1,0 +1,125 @@
+"""The envelope: from what a caller hands in to the event a log keeps, and its bytes.
+
+The returned event is decoded from the very bytes that are stored. So what an append answers is what a later read
+gives, and a caller who goes on changing its payload dict changes nobody's event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import force_setattr
+
+from itx_notebook._json import check_json, encode_json
+from itx_notebook.errors import ItxError
+from itx_notebook.types import Event, StreamEvent
+
+__all__ = ["commit_event", "parse_event", "read_event", "read_events"]
+
+_FIELDS: Final = {field.encode_name: field.name for field in msgspec.structs.fields(Event)}
+_NAMES: Final = frozenset(_FIELDS.values())
+
+_decode_event: Final = msgspec.json.Decoder(StreamEvent).decode
+_decode_events: Final = msgspec.json.Decoder(list[StreamEvent]).decode
+
+
+def parse_event(value: object) -> Event:
+    """Check the strict envelope of one event to append; raise ``BAD_REQUEST`` that names the fault.
+
+    Parameters
+    ----------
+    value : Event or Mapping
+        Fields ``type``, ``payload``, ``metadata``, ``source``, ``idempotencyKey``, ``offset``; ``idempotency_key`` is
+        taken too. No other field is allowed. The idempotency key is trimmed.
+    """
+    event = value if isinstance(value, Event) else _from_mapping(value)
+    if not isinstance(event.type, str):
+        raise _refusal(f"Event type {event.type!r} is not a string.")
+    check_json(event.type, "type")
+    if event.payload is not UNSET:
+        check_json(event.payload, "payload")
+    if event.metadata is not UNSET:
+        if not isinstance(event.metadata, dict):
+            raise _refusal(f"Event metadata {event.metadata!r} is not a dict.")
+        check_json(event.metadata, "metadata")
+    if event.source is not UNSET:
+        _check_source(event.source)
+    if event.offset is not UNSET and (type(event.offset) is not int or event.offset < 0):
+        raise _refusal(f"Event offset {event.offset!r} is not an integer of 0 or more.")
+    if event.idempotency_key is not UNSET:
+        key = event.idempotency_key
+        if not isinstance(key, str) or not key.strip():
+            raise _refusal(f"Event idempotencyKey {key!r} is not a text of at least one character.")
+        check_json(key, "idempotencyKey")
+        if key != key.strip():
+            event = msgspec.structs.replace(event, idempotency_key=key.strip())
+    return event
+
+
+def _from_mapping(value: object) -> Event:
+    if not isinstance(value, Mapping):
+        raise _refusal(f"Event {value!r} is neither an Event nor a dict.")
+    fields: dict[str, Any] = {}
+    for name, item in value.items():
+        field = _FIELDS.get(name, name if name in _NAMES else None) if isinstance(name, str) else None
+        if field is None:
+            raise _refusal(f"Event has the unknown field {name!r}; allowed are {', '.join(_FIELDS)}.")
+        fields[field] = item
+    if "type" not in fields:
+        raise _refusal('Event has no "type".')
+    return Event(**fields)
+
+
+def _check_source(source: object) -> None:
+    processor = source.get("processor", {}) if isinstance(source, dict) else None
+    known = (
+        isinstance(source, dict)
+        and set(source) <= {"processor"}
+        and isinstance(processor, dict)
+        and (not processor or set(processor) == {"slug", "version"})
+        and all(isinstance(text, str) for text in processor.values())
+        and ("processor" not in source or bool(processor))
+    )
+    if not known:
+        raise _refusal(f'Event source {source!r} is not {{"processor": {{"slug": …, "version": …}}}}.')
+    check_json(source, "source")
+
+
+def commit_event(event: Event, *, offset: int, created_at: str, stream_path: str) -> tuple[StreamEvent, bytes]:
+    """Stamp a checked `event`: the committed event, and the bytes the log keeps (which do not carry the path)."""
+    stamped = StreamEvent(
+        type=event.type,
+        payload=event.payload,
+        metadata=event.metadata,
+        source=event.source,
+        idempotency_key=event.idempotency_key,
+        offset=offset,
+        created_at=created_at,
+    )
+    try:
+        body = encode_json(stamped)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise _refusal(f"Event {event.type!r} cannot be written as JSON: {error}.") from None
+    return read_event(body, stream_path), body
+
+
+def read_event(body: bytes, stream_path: str) -> StreamEvent:
+    """The event in one stored body; ``msgspec.DecodeError`` if it is damaged."""
+    event = _decode_event(body)
+    force_setattr(event, "stream_path", stream_path)
+    return event
+
+
+def read_events(bodies: list[bytes], stream_path: str) -> list[StreamEvent]:
+    """The events in many stored bodies: joined and decoded at once, which is what makes a replay fast."""
+    events = _decode_events(b"[" + b",".join(bodies) + b"]")
+    for event in events:
+        force_setattr(event, "stream_path", stream_path)
+    return events
+
+
+def _refusal(message: str) -> ItxError:
+    return ItxError(message, code="BAD_REQUEST", hint='An event is {"type": "…", "payload": …}.')

@@ -1,0 +1,96 @@
+"""The tables, their version, and the mapping of SQLite's errors to ours.
+
+One file holds all streams of a store. An event's row id is ``stream_id * 2**32 + offset``: the events of a stream lie
+next to each other in one B-tree, a range of offsets is a range of row ids, and an append touches a single index.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from itx_notebook.errors import StoreError
+
+__all__ = ["OFFSET_BITS", "SCHEMA_VERSION", "create_or_check", "get_row_id", "store_errors"]
+
+APPLICATION_ID: Final = 0x69747831  # "itx1": tells our files from other people's SQLite
+SCHEMA_VERSION: Final = 1
+OFFSET_BITS: Final = 32
+
+_TABLES: Final = """
+CREATE TABLE streams (
+    id INTEGER PRIMARY KEY,
+    namespace TEXT NOT NULL,
+    path TEXT NOT NULL,
+    checkpoint BLOB,            -- the folded core state as JSON, possibly behind the log; NULL: fold from the start
+    checkpoint_version INTEGER, -- of the fold that made it; another version is not trusted
+    UNIQUE (namespace, path)
+) STRICT;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY,     -- stream_id << 32 | offset
+    type TEXT NOT NULL,
+    body BLOB NOT NULL          -- the committed event as UTF-8 JSON, without its stream path
+) STRICT;
+CREATE TABLE idempotency (
+    stream_id INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    offset INTEGER NOT NULL,
+    PRIMARY KEY (stream_id, key)
+) STRICT, WITHOUT ROWID;
+"""
+
+
+def get_row_id(stream_id: int, offset: int) -> int:
+    """Where the event at `offset` of a stream is kept."""
+    return (stream_id << OFFSET_BITS) | offset
+
+
+def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables of a new file, or check that this code may write an existing one; else :class:`StoreError`."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if tables == 0:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+            f"{_TABLES} COMMIT;"
+        )
+    elif application != APPLICATION_ID:
+        raise StoreError(
+            f"{path} is an SQLite file, but not a store of event streams.",
+            details={"path": str(path)},
+            hint="Name another directory with ITX_HOME or home=; the file was left as it is.",
+        )
+    elif version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path} has schema version {version}; this version of itx-notebook knows {SCHEMA_VERSION}.",
+            details={"path": str(path), "version": version, "known": SCHEMA_VERSION},
+            hint="Update itx-notebook, or name another directory with ITX_HOME; the file was left as it is.",
+        )
+
+
+@contextmanager
+def store_errors(path: Path, doing: str) -> Iterator[None]:
+    """Turn SQLite's errors into a :class:`StoreError` that says what was being done, to which file, and what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", None) or type(error).__name__
+        raise StoreError(
+            f"Could not {doing} in {path}: {error} ({name}).",
+            details={"path": str(path), "sqlite": name},
+            hint=_remedy(name),
+        ) from error
+
+
+def _remedy(name: str) -> str:
+    if name.startswith("SQLITE_FULL"):
+        return "The disk is full: make room and call again; nothing of this call was written."
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return "The directory cannot be written: check its permissions, or name another with ITX_HOME."
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return "The file is damaged: stop, copy it away, and restore a backup; nothing was changed."
+    return "Nothing of this call was written; if it goes on, look at the disk and at other programs that use the file."

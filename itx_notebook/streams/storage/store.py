@@ -1,0 +1,127 @@
+"""One data directory, held by one process: the lock, the file, and the way out.
+
+The lock is held for as long as the store is open, and the system frees it when the process dies, however it dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import Any, Final
+
+import filelock
+
+from itx_notebook.errors import StoreError
+from itx_notebook.streams.storage.reader import Reader
+from itx_notebook.streams.storage.schema import create_or_check, store_errors
+from itx_notebook.streams.storage.writer import Writer
+
+__all__ = ["Store"]
+
+_BUSY_TIMEOUT_MS: Final = 5000
+
+
+class Store:
+    """An open store. Made by :meth:`open`; used from one thread at a time, except for the writer (see there)."""
+
+    def __init__(self, directory: Path, lock: filelock.BaseFileLock, writer: Writer, reader: Reader) -> None:
+        self.directory = directory
+        self.writer = writer
+        self.reader = reader
+        self._lock = lock
+
+    @classmethod
+    def open(cls, directory: Path) -> Store:
+        """Open the store in `directory`, made if absent; returns at once, whoever else holds it.
+
+        Raises
+        ------
+        StoreError
+            Another process holds it (``details["owner"]``), the directory cannot be used, or the file is newer than
+            this code, foreign or damaged.
+        """
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _unusable(directory, error) from error
+        lock = _try_lock(directory)
+        try:
+            return cls(directory, lock, *_open_file(directory / "streams.db"))
+        except BaseException:
+            lock.release()
+            raise
+
+    def close(self) -> None:
+        """Close the file and let others have it. Repeating is harmless."""
+        self.reader.close()
+        self.writer.close()
+        self._lock.release()
+
+
+def _try_lock(directory: Path) -> filelock.BaseFileLock:
+    # thread_local=False: the store is opened on the I/O thread and may be closed by another one at exit.
+    lock = filelock.FileLock(directory / "streams.lock", thread_local=False)
+    owner = directory / "owner.json"
+    try:
+        lock.acquire(blocking=False)
+    except filelock.Timeout:
+        facts = _try_read_owner(owner)
+        raise StoreError(
+            f"The store in {directory} is in use by {_name_owner(facts)}.",
+            details={"path": str(directory), "owner": facts},
+            hint="One process holds a store: shut that kernel down, or name another directory with ITX_HOME or home=.",
+        ) from None
+    except OSError as error:
+        raise _unusable(directory, error) from error
+    owner.write_text(json.dumps({"pid": os.getpid()}))
+    return lock
+
+
+def _try_read_owner(path: Path) -> dict[str, Any] | None:
+    try:
+        facts = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) else None
+
+
+def _name_owner(facts: dict[str, Any] | None) -> str:
+    pid = facts.get("pid") if facts else None
+    if pid == os.getpid():
+        return "this process, which opened it already"
+    return f"process {pid}" if pid else "another process"
+
+
+def _unusable(directory: Path, error: OSError) -> StoreError:
+    return StoreError(
+        f"The directory {directory} cannot be used: {error.strerror or error}.",
+        details={"path": str(directory)},
+        hint="Name a directory you may write with ITX_HOME or home=.",
+    )
+
+
+def _open_file(path: Path) -> tuple[Writer, Reader]:
+    with store_errors(path, "open the store"):
+        # check_same_thread=False: commits move to a thread of their own while the disk is slow (committer.py).
+        writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+        try:
+            writing.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+            create_or_check(writing, path)
+            (mode,) = writing.execute("PRAGMA journal_mode = WAL").fetchone()
+            if mode != "wal":
+                raise StoreError(
+                    f"{path} is on a file system without shared memory (journal mode {mode}).",
+                    details={"path": str(path), "journal_mode": mode},
+                    hint="Put the store on a local disk with ITX_HOME.",
+                )
+            writing.execute("PRAGMA synchronous = FULL")
+            reading = sqlite3.connect(
+                f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
+            )
+            reading.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+        except BaseException:
+            writing.close()
+            raise
+    return Writer(writing, path), Reader(reading, path)

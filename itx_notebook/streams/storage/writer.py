@@ -1,0 +1,91 @@
+"""The one writer: many streams' new events in one transaction, durable when it returns.
+
+It makes no decisions; offsets, keys and folds were decided before. It may be called from any thread, by one caller at a
+time.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from itx_notebook.streams.storage.schema import get_row_id, store_errors
+
+__all__ = ["Row", "StreamWrite", "Writer"]
+
+
+class Row(NamedTuple):
+    """One event to store."""
+
+    offset: int
+    type: str
+    body: bytes
+    idempotency_key: str | None
+
+
+class StreamWrite(NamedTuple):
+    """What one transaction adds to one stream. ``stream_id`` is ``None`` for a stream that has no row yet."""
+
+    namespace: str
+    path: str
+    stream_id: int | None
+    rows: Sequence[Row]
+    checkpoint: tuple[int, bytes] | None
+    """``(version, state)`` to replace the stream's checkpoint with, or ``None`` to leave it."""
+
+
+class Writer:
+    """Owns the only connection that writes."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+
+    def commit(self, writes: Sequence[StreamWrite]) -> list[int]:
+        """Store all of `writes` or nothing, and return the stream ids in their order.
+
+        When it returns, the events are on disk (``synchronous=FULL``). :class:`StoreError` means that nothing was stored.
+        """
+        connection = self._connection
+        with store_errors(self._path, "append"):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                ids = [self._store(write) for write in writes]
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        return ids
+
+    def _store(self, write: StreamWrite) -> int:
+        connection = self._connection
+        stream_id = write.stream_id
+        if stream_id is None:
+            (stream_id,) = connection.execute(
+                "INSERT INTO streams (namespace, path) VALUES (?, ?) RETURNING id", (write.namespace, write.path)
+            ).fetchone()
+        base = get_row_id(stream_id, 0)
+        if len(write.rows) == 1:
+            offset, kind, body, key = write.rows[0]
+            connection.execute("INSERT INTO events (id, type, body) VALUES (?, ?, ?)", (base | offset, kind, body))
+        else:
+            connection.executemany(
+                "INSERT INTO events (id, type, body) VALUES (?, ?, ?)",
+                [(base | row.offset, row.type, row.body) for row in write.rows],
+            )
+        keyed = [(stream_id, row.idempotency_key, row.offset) for row in write.rows if row.idempotency_key is not None]
+        if keyed:
+            connection.executemany("INSERT INTO idempotency (stream_id, key, offset) VALUES (?, ?, ?)", keyed)
+        if write.checkpoint is not None:
+            version, state = write.checkpoint
+            connection.execute(
+                "UPDATE streams SET checkpoint = ?, checkpoint_version = ? WHERE id = ?", (state, version, stream_id)
+            )
+        return int(stream_id)
+
+    def close(self) -> None:
+        """Close the connection; what was committed stays committed."""
+        self._connection.close()
