@@ -1,0 +1,148 @@
+# Every target installs what it needs; a second run finds it in place. `make help` lists the targets.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+VENV := .venv
+PYTHON_BIN := $(VENV)/bin/python
+STATIC := itx_notebook/widgets/static
+BUNDLE_MAX_BYTES := 50000
+# Jupyter refuses to run as root unless told; everybody else should not be told.
+ALLOW_ROOT := $(if $(filter 0,$(shell id -u)),--allow-root)
+
+export PATH := $(CURDIR)/$(VENV)/node/bin:$(CURDIR)/$(VENV)/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_REQUIRE_VIRTUALENV := 0
+
+PYTHON_READY := $(VENV)/.python-ready
+INSTALLED := $(VENV)/.installed
+NODE_READY := $(VENV)/.node-ready
+JS_INSTALLED := js/node_modules/.installed
+BUNDLE := $(STATIC)/tree.js
+JS_CONFIG := js/package.json js/package-lock.json js/.npmrc
+JS_SOURCES := $(shell find js/src -type f 2>/dev/null) js/build.mjs js/tsconfig.json
+
+# --- for people -------------------------------------------------------------------------------------------------
+
+.PHONY: help
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: setup ## open the quickstart on this repository's history in JupyterLab (CHECK=1: headless, into build/)
+	$(PYTHON_BIN) scripts/demo.py $(if $(CHECK),--check)
+
+.PHONY: lab
+lab: setup ## open JupyterLab on notebooks/
+	jupyter lab $(ALLOW_ROOT) notebooks
+
+.PHONY: test
+test: setup ## run everything a change must pass, each stage reported at the end
+	@MAKEFLAGS= scripts/run_stages.sh "$(MAKE)"
+
+.PHONY: lint
+lint: lint-python lint-types lint-imports lint-js lint-bundle ## check style, types, layers and bundle size
+
+.PHONY: format
+format: $(INSTALLED) $(JS_INSTALLED) ## rewrite the sources in the house format
+	ruff check --quiet --fix-only .
+	ruff format --quiet .
+	cd js && npm run --silent format
+
+.PHONY: bench
+bench: setup ## run a benchmark: NAME=engine [QUICK=1] [JSON=file]; without NAME, list them
+ifdef NAME
+	$(PYTHON_BIN) tests/benchmarks/$(NAME).py $(if $(QUICK),--quick) $(if $(JSON),--json $(JSON))
+else
+	@ls tests/benchmarks/*.py | sed -E 's|.*/([a-z0-9_]+)\.py|  make bench NAME=\1|' | grep -v '=_'
+endif
+
+.PHONY: docs
+docs: $(INSTALLED) ## build the documentation into build/docs; a warning is an error
+	@mkdir -p build
+	ITX_HOME=$(CURDIR)/build/docs-home sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+.PHONY: build
+build: $(BUNDLE) ## build the front end's bundle from js/
+
+.PHONY: setup
+setup: $(INSTALLED) $(BUNDLE) ## install everything and build the bundle, without running anything
+
+.PHONY: lock
+lock: ## move every pinned Python package to its newest version
+	scripts/lock.sh "$$(scripts/find_python.sh)"
+
+.PHONY: clean
+clean: ## delete what was built and installed
+	rm -rf build dist $(VENV) js/node_modules $(STATIC) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# --- the stages of `make test`, each of which runs alone too ----------------------------------------------------
+
+.PHONY: lint-python lint-types lint-imports lint-js lint-bundle
+lint-python: $(INSTALLED)
+	ruff check --quiet .
+	ruff format --quiet --check .
+
+lint-types: $(INSTALLED)
+	mypy --no-error-summary
+
+lint-imports: $(INSTALLED)
+	lint-imports
+
+lint-js: $(JS_INSTALLED)
+	cd js && npm run --silent lint && npm run --silent check
+
+# The notebook file stores the module once per widget, and anywidget goes deaf if it is not ready in two seconds.
+lint-bundle: $(BUNDLE)
+	@bytes=$$(cat $(STATIC)/*.js $(STATIC)/*.css | wc -c); \
+	echo "bundle: $$bytes of $(BUNDLE_MAX_BYTES) bytes"; \
+	[[ $$bytes -le $(BUNDLE_MAX_BYTES) ]] || { echo "The bundle is too large." >&2; exit 1; }
+
+.PHONY: test-unit
+test-unit: setup ## run the Python tests that need no browser
+	pytest
+
+.PHONY: test-js
+test-js: $(JS_INSTALLED) ## run the front end's own tests
+	cd js && npm run --silent test
+
+.PHONY: test-notebooks
+test-notebooks: setup ## run every notebook twice on one store, in both orders, and compare the outputs
+	scripts/check_notebooks.sh
+
+.PHONY: test-browser
+test-browser: setup ## drive JupyterLab in Chromium, installing one if there is none
+	CHROMIUM=$$(scripts/find_chromium.sh) pytest -m browser tests/browser
+
+.PHONY: test-wheel
+test-wheel: $(INSTALLED) $(NODE_READY) ## build the wheel and check it from a clean environment outside the checkout
+	scripts/check_wheel.sh
+
+# --- what the targets stand on ----------------------------------------------------------------------------------
+
+$(PYTHON_READY): constraints.txt
+	python=$$(scripts/find_python.sh) && "$$python" -m venv $(VENV)
+	$(PYTHON_BIN) -m pip install --quiet --only-binary :all: -c constraints.txt pip hatchling hatch-jupyter-builder
+	@touch $@
+
+# forbiddenfruit, pure Python, has no wheel. Everything else must have one: a user of make needs no compiler.
+$(INSTALLED): $(PYTHON_READY) pyproject.toml
+	@echo "Installing the Python environment into $(VENV) ..."
+	SKIP_JUPYTER_BUILDER=1 $(PYTHON_BIN) -m pip install --quiet --only-binary :all: --no-binary forbiddenfruit \
+	  -c constraints.txt --no-build-isolation -e . --group dev
+	@touch $@
+
+$(NODE_READY): $(PYTHON_READY) scripts/install_node.sh
+	scripts/install_node.sh $(PYTHON_BIN) $(VENV)/node
+	@touch $@
+
+$(JS_INSTALLED): $(JS_CONFIG) | $(NODE_READY)
+	cd js && npm ci --silent
+	@touch $@
+
+$(BUNDLE): $(JS_SOURCES) $(JS_INSTALLED)
+	cd js && npm run --silent build
