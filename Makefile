@@ -91,7 +91,7 @@ lint-types: $(INSTALLED)
 	mypy --no-error-summary
 
 lint-imports: $(INSTALLED)
-	lint-imports
+	lint-imports --no-logo
 
 lint-js: $(JS_INSTALLED)
 	cd js && npm run --silent lint && npm run --silent check
