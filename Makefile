@@ -3,6 +3,8 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 MAKEFLAGS += --no-builtin-rules
+# A first run installs Python's packages and the front end's at the same time.
+MAKEFLAGS += $(if $(filter test demo setup,$(MAKECMDGOALS)),-j2)
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
@@ -25,8 +27,6 @@ BUNDLE := $(STATIC)/tree.js
 JS_CONFIG := js/package.json js/package-lock.json js/.npmrc
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) js/build.mjs js/tsconfig.json
 
-# --- for people -------------------------------------------------------------------------------------------------
-
 .PHONY: help
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +40,8 @@ lab: setup ## open JupyterLab on notebooks/
 	jupyter lab $(ALLOW_ROOT) notebooks
 
 .PHONY: test
-test: setup ## run everything a change must pass, each stage reported at the end
-	@MAKEFLAGS= scripts/run_stages.sh "$(MAKE)"
+test: setup ## run everything a change must pass and report each stage
+	@scripts/run_stages.sh
 
 .PHONY: lint
 lint: lint-python lint-types lint-imports lint-js lint-bundle ## check style, types, layers and bundle size
@@ -80,7 +80,7 @@ lock: ## move every pinned Python package to its newest version
 clean: ## delete what was built and installed
 	rm -rf build dist $(VENV) js/node_modules $(STATIC) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# --- the stages of `make test`, each of which runs alone too ----------------------------------------------------
+# The stages of `make test`, each of which runs alone too.
 
 .PHONY: lint-python lint-types lint-imports lint-js lint-bundle
 lint-python: $(INSTALLED)
@@ -122,7 +122,7 @@ test-browser: setup ## drive JupyterLab in Chromium, installing one if there is 
 test-wheel: $(INSTALLED) $(NODE_READY) ## build the wheel and check it from a clean environment outside the checkout
 	scripts/check_wheel.sh
 
-# --- what the targets stand on ----------------------------------------------------------------------------------
+# What the targets stand on: a stamp file each, so that a second run finds the work done.
 
 $(PYTHON_READY): constraints.txt
 	python=$$(scripts/find_python.sh) && "$$python" -m venv $(VENV)
