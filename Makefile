@@ -35,22 +35,12 @@ help: ## show this list
 demo: setup ## open the quickstart on this repository's history in JupyterLab (CHECK=1: headless, into build/)
 	$(PYTHON_BIN) scripts/demo.py $(if $(CHECK),--check)
 
-.PHONY: lab
-lab: setup ## open JupyterLab on notebooks/
-	jupyter lab $(ALLOW_ROOT) notebooks
-
 .PHONY: test
 test: setup ## run everything a change must pass and report each stage
 	@scripts/run_stages.sh
 
 .PHONY: lint
 lint: lint-python lint-types lint-imports lint-js lint-bundle ## check style, types, layers and bundle size
-
-.PHONY: format
-format: $(INSTALLED) $(JS_INSTALLED) ## rewrite the sources in the house format
-	ruff check --quiet --fix-only .
-	ruff format --quiet .
-	cd js && npm run --silent format
 
 .PHONY: bench
 bench: setup ## run a benchmark: NAME=engine [QUICK=1] [JSON=file]; without NAME, list them
@@ -65,6 +55,16 @@ docs: $(INSTALLED) ## build the documentation into build/docs; a warning is an e
 	@mkdir -p build
 	ITX_HOME=$(CURDIR)/build/docs-home sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
+
+.PHONY: lab
+lab: setup ## open JupyterLab on notebooks/
+	jupyter lab $(ALLOW_ROOT) notebooks
+
+.PHONY: format
+format: $(INSTALLED) $(JS_INSTALLED) ## rewrite the sources in the house format
+	ruff check --quiet --fix-only .
+	ruff format --quiet .
+	cd js && npm run --silent format
 
 .PHONY: build
 build: $(BUNDLE) ## build the front end's bundle from js/
