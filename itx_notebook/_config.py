@@ -17,7 +17,7 @@ DEFAULT_PROJECT: Final = "default"
 
 
 def get_home(home: str | os.PathLike[str] | None = None) -> Path:
-    """The data directory: `home`, else ``ITX_HOME``, else the platform's place for application data. Not created here."""
+    """The data directory: `home`, else ``ITX_HOME``, else the platform's place for user data. Not created here."""
     chosen = home or os.environ.get("ITX_HOME") or platformdirs.user_data_path("itx", appauthor=False)
     return Path(chosen).expanduser().absolute()
 

@@ -98,7 +98,7 @@ def submit(coroutine: Coroutine[Any, Any, T]) -> IoCall[T]:
 def run_blocking(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None, what: str = "The call") -> T:
     """Run `coroutine` on the I/O loop and wait for it.
 
-    Any thread but the I/O thread's own. Ctrl-C, and every other ``BaseException``, cancels the coroutine before it goes on.
+    Any thread but the I/O thread's own. Ctrl-C, and every other ``BaseException``, cancels the coroutine.
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class CoreState(msgspec.Struct, frozen=True, rename="camel"):
     created_at: str = _UNINITIALIZED
     incarnation_id: str = _UNINITIALIZED
     metadata: dict[str, Any] = {}
-    config: dict[str, Any] = {"simulatedStorageSyncDelayMs": 0}
+    config: dict[str, Any] = msgspec.field(default_factory=lambda: {"simulatedStorageSyncDelayMs": 0})
     event_count: int = 0
     max_offset: int = 0
     child_paths: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class _Woken(msgspec.Struct, rename="camel"):
 
 
 class _Config(msgspec.Struct, rename="camel"):
-    simulated_storage_sync_delay_ms: Annotated[int, msgspec.Meta(ge=0)] | None | UnsetType = UNSET
+    simulated_storage_sync_delay_ms: Annotated[int, msgspec.Meta(ge=0)] | UnsetType | None = UNSET
 
 
 class _Configured(msgspec.Struct):
@@ -155,9 +155,7 @@ class _SubscriberConnected(msgspec.Struct, rename="camel"):
 
 class _SubscriberDisconnected(msgspec.Struct, rename="camel"):
     subscription_key: _NonBlank
-    reason: Literal[
-        "replaced", "unsubscribed", "rpc-broken", "subscription-removed", "delivery-failed", "idle"
-    ]
+    reason: Literal["replaced", "unsubscribed", "rpc-broken", "subscription-removed", "delivery-failed", "idle"]
 
 
 class _ErrorDetail(msgspec.Struct):
@@ -202,9 +200,7 @@ def _child_stream_created(state: CoreState, event: StreamEvent, payload: _ChildS
     return {} if child is None or child in state.child_paths else {"child_paths": (*state.child_paths, child)}
 
 
-def _subscription_configured(
-    state: CoreState, event: StreamEvent, payload: _SubscriptionConfigured
-) -> dict[str, Any]:
+def _subscription_configured(state: CoreState, event: StreamEvent, payload: _SubscriptionConfigured) -> dict[str, Any]:
     latest = {"offset": event.offset, "type": event.type, "payload": event.payload, "createdAt": event.created_at}
     key = payload.subscription_key.strip()
     return {"subscriptions_by_key": {**state.subscriptions_by_key, key: {"latestConfiguredEvent": latest}}}
@@ -225,9 +221,7 @@ def _subscriber_connected(state: CoreState, event: StreamEvent, payload: _Subscr
     return {**changes, "connections_by_key": {**state.connections_by_key, payload.subscription_key.strip(): entry}}
 
 
-def _subscriber_disconnected(
-    state: CoreState, event: StreamEvent, payload: _SubscriberDisconnected
-) -> dict[str, Any]:
+def _subscriber_disconnected(state: CoreState, event: StreamEvent, payload: _SubscriberDisconnected) -> dict[str, Any]:
     return {"connections_by_key": _without(state.connections_by_key, payload.subscription_key.strip())}
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import force_setattr
 
 from itx_notebook._json import check_json, encode_json
@@ -73,18 +73,20 @@ def _from_mapping(value: object) -> Event:
     return Event(**fields)
 
 
+class _Processor(msgspec.Struct, forbid_unknown_fields=True):
+    slug: str
+    version: str
+
+
+class _Source(msgspec.Struct, forbid_unknown_fields=True):
+    processor: _Processor | UnsetType = UNSET
+
+
 def _check_source(source: object) -> None:
-    processor = source.get("processor", {}) if isinstance(source, dict) else None
-    known = (
-        isinstance(source, dict)
-        and set(source) <= {"processor"}
-        and isinstance(processor, dict)
-        and (not processor or set(processor) == {"slug", "version"})
-        and all(isinstance(text, str) for text in processor.values())
-        and ("processor" not in source or bool(processor))
-    )
-    if not known:
-        raise _refusal(f'Event source {source!r} is not {{"processor": {{"slug": …, "version": …}}}}.')
+    try:
+        msgspec.convert(source, _Source, strict=True)
+    except msgspec.ValidationError:
+        raise _refusal(f'Event source {source!r} is not {{"processor": {{"slug": …, "version": …}}}}.') from None
     check_json(source, "source")
 
 

@@ -38,7 +38,9 @@ def parse_stream_path(value: object) -> str:
     if not isinstance(value, str):
         raise _bad_path(value, "it is not a string")
     if not value.strip():
-        raise ItxError("Stream path is required.", code="BAD_REQUEST", hint='Name a path such as "/agents/a"; "/" is the root.')
+        raise ItxError(
+            "Stream path is required.", code="BAD_REQUEST", hint='Name a path such as "/agents/a"; "/" is the root.'
+        )
     path = _decode_percent(value)
     path = path if path.startswith("/") else f"/{path}"
     if len(path) > _MAX_LENGTH:
@@ -81,9 +83,7 @@ def resolve_stream_path(given: str, base: str) -> str:
         elif segments:
             segments.pop()
         else:
-            raise ItxError(
-                f'streamPath "{given}" escapes the stream root (resolved from "{base}")', code="BAD_REQUEST"
-            )
+            raise ItxError(f'streamPath "{given}" escapes the stream root (resolved from "{base}")', code="BAD_REQUEST")
     return "/" + "/".join(segments)
 
 

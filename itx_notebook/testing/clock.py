@@ -37,21 +37,25 @@ class FakeClock:
         self._order = itertools.count()
 
     def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
         return self._start_ms + round(self._elapsed * 1000)
 
     def monotonic(self) -> float:
+        """Seconds since this clock was made."""
         return self._elapsed
 
     def call_later(self, delay: float, callback: Callable[[], object]) -> _Timer:
+        """Call `callback` when :meth:`advance` has moved time by `delay` seconds."""
         timer = _Timer(callback)
         heapq.heappush(self._timers, (self._elapsed + max(0.0, delay), next(self._order), timer))
         return timer
 
     async def sleep(self, delay: float) -> None:
-        done = asyncio.get_running_loop().create_future()
-        timer = self.call_later(delay, lambda: done.done() or done.set_result(None))
+        """Wait until time has moved by `delay` seconds."""
+        done = asyncio.Event()
+        timer = self.call_later(delay, done.set)
         try:
-            await done
+            await done.wait()
         finally:
             timer.cancel()
 

@@ -41,9 +41,7 @@ class Reader:
             ).fetchone()
         return None if row is None else StoredStream(*row)
 
-    def read_bodies(
-        self, stream_id: int, *, after_offset: int, before_offset: int | None, limit: int
-    ) -> list[bytes]:
+    def read_bodies(self, stream_id: int, *, after_offset: int, before_offset: int | None, limit: int) -> list[bytes]:
         """Bodies of up to `limit` events in order, both bounds exclusive; ``None`` is no upper bound."""
         before = _LAST_OFFSET if before_offset is None else min(before_offset, _LAST_OFFSET)
         after = min(after_offset, _LAST_OFFSET)

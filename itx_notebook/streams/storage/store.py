@@ -102,6 +102,14 @@ def _unusable(directory: Path, error: OSError) -> StoreError:
     )
 
 
+def _without_wal(path: Path, mode: str) -> StoreError:
+    return StoreError(
+        f"{path} is on a file system without shared memory (journal mode {mode}).",
+        details={"path": str(path), "journal_mode": mode},
+        hint="Put the store on a local disk with ITX_HOME.",
+    )
+
+
 def _open_file(path: Path) -> tuple[Writer, Reader]:
     with store_errors(path, "open the store"):
         # check_same_thread=False: commits move to a thread of their own while the disk is slow (committer.py).
@@ -111,11 +119,7 @@ def _open_file(path: Path) -> tuple[Writer, Reader]:
             create_or_check(writing, path)
             (mode,) = writing.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
-                raise StoreError(
-                    f"{path} is on a file system without shared memory (journal mode {mode}).",
-                    details={"path": str(path), "journal_mode": mode},
-                    hint="Put the store on a local disk with ITX_HOME.",
-                )
+                raise _without_wal(path, mode)
             writing.execute("PRAGMA synchronous = FULL")
             reading = sqlite3.connect(
                 f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False

@@ -46,7 +46,7 @@ class Writer:
     def commit(self, writes: Sequence[StreamWrite]) -> list[int]:
         """Store all of `writes` or nothing, and return the stream ids in their order.
 
-        When it returns, the events are on disk (``synchronous=FULL``). :class:`StoreError` means that nothing was stored.
+        When it returns, the events are on disk (``synchronous=FULL``). :class:`StoreError`: nothing was stored.
         """
         connection = self._connection
         with store_errors(self._path, "append"):
@@ -69,8 +69,10 @@ class Writer:
             ).fetchone()
         base = get_row_id(stream_id, 0)
         if len(write.rows) == 1:
-            offset, kind, body, key = write.rows[0]
-            connection.execute("INSERT INTO events (id, type, body) VALUES (?, ?, ?)", (base | offset, kind, body))
+            row = write.rows[0]
+            connection.execute(
+                "INSERT INTO events (id, type, body) VALUES (?, ?, ?)", (base | row.offset, row.type, row.body)
+            )
         else:
             connection.executemany(
                 "INSERT INTO events (id, type, body) VALUES (?, ?, ?)",

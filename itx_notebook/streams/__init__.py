@@ -1,0 +1,20 @@
+"""The durable event-stream engine: append-only logs addressed by path, on SQLite, in this process.
+
+It knows nothing of projects, principals, handles or notebooks, and may be used without them.
+"""
+
+from itx_notebook.streams.core import core_type
+from itx_notebook.streams.engine import StreamEngine
+from itx_notebook.streams.path import parse_stream_path, parse_stream_ref
+from itx_notebook.streams.stream import Stream
+from itx_notebook.streams.subscription import Sink, Subscription
+
+__all__ = [
+    "Sink",
+    "Stream",
+    "StreamEngine",
+    "Subscription",
+    "core_type",
+    "parse_stream_path",
+    "parse_stream_ref",
+]

@@ -1,0 +1,238 @@
+"""Group commit: everything that asks in one turn of the loop shares one transaction, and so one fsync.
+
+Where the commit runs was decided by measuring (``docs/decisions/0003-where-the-writer-runs.md``): handing it to another
+thread and back costs more than SQLite's own work, so it runs right here, on the loop. That holds while the disk is
+quick. A commit that was slow, or is large, moves the following ones to a thread of their own until the disk is quick
+again: no socket and no widget waits for a slow disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from itx_notebook._clock import Clock
+from itx_notebook.errors import ItxError, as_itx_error
+from itx_notebook.streams.plan import Plan, plan_append
+from itx_notebook.streams.storage import Row, StreamWrite, Writer
+from itx_notebook.types import Event, StreamEvent
+
+if TYPE_CHECKING:
+    from itx_notebook.streams.stream import Stream
+
+__all__ = ["Draft", "GroupCommitter"]
+
+_SLOW_COMMIT = 0.005
+"""Seconds a commit may hold the loop; a notebook's own frame is 0.040."""
+_LARGE_COMMIT = 1_000
+"""Rows; about what a commit writes in `_SLOW_COMMIT`."""
+_QUICK_AGAIN = 20
+"""Quick commits in a row, on the thread, before commits come back to the loop."""
+
+
+class Draft:
+    """What the group under way adds to one stream; becomes the truth only after the commit."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.state = stream.load()
+        self.committed: list[StreamEvent] = []
+        self.rows: list[Row] = []
+        self.wakes = False
+        self._keys: dict[str, StreamEvent] = {}
+
+    def add(self, events: Sequence[Event], *, wake: bool, clock: Clock) -> list[StreamEvent]:
+        """Take one request in, or raise and stay as it was. Returns the request's answer."""
+        path = self.stream.path
+        state = self.state
+        boot: Plan | None = None
+        if not (self.wakes or self.stream.is_awake):
+            boot = plan_append(
+                state, self.stream.get_boot_events(state), stream_path=path, try_find=self._try_find, clock=clock
+            )
+            state = boot.state
+        plan = plan_append(state, events, stream_path=path, try_find=self._try_find, clock=clock)
+        # Repeats alone commit nothing, and so do not wake the stream either.
+        if plan.committed or wake:
+            if boot is not None:
+                self.wakes = True
+                self._take(boot)
+            self._take(plan)
+        return plan.results
+
+    def _take(self, plan: Plan) -> None:
+        self.state = plan.state
+        self.committed += plan.committed
+        self.rows += plan.rows
+        for row, event in zip(plan.rows, plan.committed, strict=True):
+            if row.idempotency_key is not None:
+                self._keys[row.idempotency_key] = event
+
+    def _try_find(self, key: str) -> StreamEvent | None:
+        return self._keys.get(key) or self.stream.try_find(key)
+
+
+class _Request:
+    __slots__ = ("events", "future", "stream", "wake")
+
+    def __init__(
+        self, stream: Stream, events: Sequence[Event], future: asyncio.Future[list[StreamEvent]], *, wake: bool
+    ) -> None:
+        self.stream = stream
+        self.events = events
+        self.wake = wake
+        self.future = future
+
+    def answer(self, results: list[StreamEvent]) -> None:
+        if not self.future.done():
+            self.future.set_result(results)
+
+    def refuse(self, error: ItxError) -> None:
+        if not self.future.done():
+            self.future.set_exception(error)
+
+
+class GroupCommitter:
+    """Takes append requests on the loop and commits them in groups, in the order they came."""
+
+    def __init__(
+        self, writer: Writer, clock: Clock, on_committed: Callable[[Draft, int], None], *, always_threaded: bool = False
+    ) -> None:
+        self._writer = writer
+        self._clock = clock
+        self._on_committed = on_committed
+        self._queue: list[_Request] = []
+        self._flush_due = False
+        self._thread: ThreadPoolExecutor | None = None
+        self._quick_to_go = 0
+        self._always_threaded = always_threaded
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed = False
+
+    @property
+    def is_threaded(self) -> bool:
+        """Whether commits run on a thread of their own at the moment, because the disk is slow."""
+        return self._always_threaded or self._quick_to_go > 0
+
+    def enqueue(
+        self, stream: Stream, events: Sequence[Event], *, wake: bool = False
+    ) -> asyncio.Future[list[StreamEvent]]:
+        """Ask for one all-or-nothing append of checked `events`. The answer comes when it is durable, or refused."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[list[StreamEvent]] = loop.create_future()
+        if self._closed:
+            future.set_exception(_closed())
+            return future
+        self._queue.append(_Request(stream, events, future, wake=wake))
+        if self._idle.is_set() and not self._flush_due:
+            self._flush_due = True
+            loop.call_soon(self._flush)
+        return future
+
+    async def close(self) -> None:
+        """Refuse new requests, let those under way end, and give the thread back."""
+        self._closed = True
+        while self._flush_due or not self._idle.is_set():
+            await self._idle.wait()
+            await asyncio.sleep(0)
+        if self._thread is not None:
+            self._thread.shutdown(wait=True)
+            self._thread = None
+
+    def _flush(self) -> None:
+        self._flush_due = False
+        requests, self._queue = self._queue, []
+        drafts: dict[Stream, Draft] = {}
+        answers: list[tuple[_Request, list[StreamEvent]]] = []
+        for request in requests:
+            if request.future.cancelled():
+                continue
+            try:
+                draft = drafts.get(request.stream) or Draft(request.stream)
+                results = draft.add(request.events, wake=request.wake, clock=self._clock)
+            except Exception as error:
+                request.refuse(as_itx_error(error))
+            else:
+                drafts[request.stream] = draft
+                answers.append((request, results))
+        changed = [draft for draft in drafts.values() if draft.rows]
+        if changed:
+            self._commit(changed, answers)
+        else:
+            self._settle(answers)
+
+    def _commit(self, drafts: list[Draft], answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
+        try:
+            writes = [draft.stream.get_write(draft) for draft in drafts]
+        except Exception as error:
+            self._refuse_all(answers, as_itx_error(error))
+            return
+        if not self.is_threaded and sum(len(write.rows) for write in writes) < _LARGE_COMMIT:
+            try:
+                ids, seconds = _timed_commit(self._writer, writes)
+            except Exception as error:
+                self._refuse_all(answers, as_itx_error(error))
+                return
+            self._note_duration(seconds)
+            self._adopt(drafts, ids, answers)
+            return
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="itx-writer")
+        self._idle.clear()
+        future = asyncio.get_running_loop().run_in_executor(self._thread, _timed_commit, self._writer, writes)
+        future.add_done_callback(lambda done: self._after_thread(done, drafts, answers))
+
+    def _after_thread(
+        self,
+        done: asyncio.Future[tuple[list[int], float]],
+        drafts: list[Draft],
+        answers: list[tuple[_Request, list[StreamEvent]]],
+    ) -> None:
+        self._idle.set()
+        error = done.exception()
+        if error is not None:
+            self._refuse_all(answers, as_itx_error(error))
+        else:
+            ids, seconds = done.result()
+            self._note_duration(seconds)
+            self._adopt(drafts, ids, answers)
+        if self._queue and not self._flush_due:
+            self._flush_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _note_duration(self, seconds: float) -> None:
+        if seconds > _SLOW_COMMIT:
+            self._quick_to_go = _QUICK_AGAIN
+        elif self._quick_to_go:
+            self._quick_to_go -= 1
+
+    def _adopt(self, drafts: list[Draft], ids: list[int], answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
+        for draft, stream_id in zip(drafts, ids, strict=True):
+            self._on_committed(draft, stream_id)
+        self._settle(answers)
+
+    def _settle(self, answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
+        for request, results in answers:
+            request.answer(results)
+
+    def _refuse_all(self, answers: list[tuple[_Request, list[StreamEvent]]], error: ItxError) -> None:
+        for request, _ in answers:
+            request.refuse(error)
+
+
+def _timed_commit(writer: Writer, writes: list[StreamWrite]) -> tuple[list[int], float]:
+    started = time.perf_counter()
+    ids = writer.commit(writes)
+    return ids, time.perf_counter() - started
+
+
+def _closed() -> ItxError:
+    return ItxError(
+        "The streams engine is closed.",
+        code="INTERNAL",
+        hint="Connect again: itx = itx_notebook.connect(), or %itx connect.",
+    )

@@ -1,0 +1,130 @@
+"""All actors of one store: who is who, what happens after a commit, and the end.
+
+Usable on its own, on any asyncio loop::
+
+    engine = StreamEngine.open(Path("data"))
+    await engine.stream("prj_1", "/agents/a").append({"type": "demo.hello"})
+    await engine.close()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+from itx_notebook._clock import Clock, SystemClock
+from itx_notebook.errors import ItxError
+from itx_notebook.streams.committer import Draft, GroupCommitter
+from itx_notebook.streams.core import core_type
+from itx_notebook.streams.path import ROOT
+from itx_notebook.streams.storage import Reader, Store
+from itx_notebook.streams.stream import Stream
+from itx_notebook.types import Event, StreamEvent
+
+__all__ = ["StreamEngine"]
+
+_log = logging.getLogger("itx_notebook")
+_CREATED = core_type("created")
+
+
+class StreamEngine:
+    """The engine over one open store. Everything but :meth:`open` is to be called on the loop that opened it."""
+
+    def __init__(self, store: Store, *, clock: Clock, always_threaded: bool = False) -> None:
+        self._store = store
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._committer = GroupCommitter(store.writer, clock, self._on_committed, always_threaded=always_threaded)
+        self._is_closed = False
+
+    @classmethod
+    def open(cls, directory: Path, *, clock: Clock | None = None, always_threaded: bool = False) -> StreamEngine:
+        """Open the store in `directory` (made if absent) and take ownership of it. Call it on a running loop.
+
+        Parameters
+        ----------
+        always_threaded : bool
+            Commit on a thread of its own even while the disk is quick; for measuring.
+
+        Raises
+        ------
+        StoreError
+            The store is in use, unusable, or newer than this code.
+        """
+        return cls(Store.open(directory), clock=clock or SystemClock(), always_threaded=always_threaded)
+
+    @property
+    def directory(self) -> Path:
+        """The data directory."""
+        return self._store.directory
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._is_closed
+
+    @property
+    def reader(self) -> Reader:
+        """The read-only side of the store."""
+        return self._store.reader
+
+    def stream(self, namespace: str, path: str) -> Stream:
+        """The one actor of ``(namespace, path)``; no I/O. `path` is canonical (see ``path.parse_stream_path``)."""
+        stream = self._streams.get((namespace, path))
+        if stream is None:
+            if not namespace.strip() or len(namespace) > 255 or ":" in namespace:
+                raise ItxError(
+                    f"Stream namespace {namespace!r} is not 1 to 255 characters without a colon.", code="BAD_REQUEST"
+                )
+            stream = self._streams[namespace, path] = Stream(self, namespace, path)
+        return stream
+
+    def count_streams(self, namespace: str) -> int:
+        """How many streams a namespace holds."""
+        return self.reader.count_streams(namespace)
+
+    async def commit(self, stream: Stream, events: Sequence[Event], *, wake: bool = False) -> list[StreamEvent]:
+        """Append checked `events` to `stream`, all or none; see ``Stream.append_batch``."""
+        return await self._committer.enqueue(stream, events, wake=wake)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """Run background work that the engine's end waits for; failures are logged, never raised."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._finish)
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("background work of the streams engine failed", exc_info=error)
+
+    def _on_committed(self, draft: Draft, stream_id: int) -> None:
+        stream = draft.stream
+        stream.adopt(draft, stream_id)
+        if draft.wakes and stream.path != ROOT:
+            self._announce(stream, is_new=draft.committed[0].type == _CREATED)
+
+    def _announce(self, stream: Stream, *, is_new: bool) -> None:
+        """Tell every ancestor of a stream that it exists: in the background, and again at the next wake if lost."""
+        for ancestor, fact in stream.get_missing_announcements(is_new=is_new):
+            self.start(self.commit(self.stream(stream.namespace, ancestor), (fact,)))
+
+    async def settle(self) -> None:
+        """Wait until no background work (announcements, presence facts) is under way."""
+        while self._tasks:
+            await asyncio.wait(tuple(self._tasks))
+
+    async def close(self) -> None:
+        """Finish what is under way, let the consumers go, and free the store for others. Repeating is harmless."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        await self.settle()
+        for stream in self._streams.values():
+            stream.close()
+        await self._committer.close()
+        self._store.close()

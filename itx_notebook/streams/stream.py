@@ -1,0 +1,347 @@
+"""The actor of one stream: its state in memory, its connections, and what may be asked of it.
+
+All of it runs on one loop, and nothing awaits between reading the head and committing, so no lock is needed. Loading
+the state writes nothing; the stream *wakes* (``created``, ``woken``) with the first thing this process commits to it or
+with the first look that is not silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from itx_notebook._json import encode_json
+from itx_notebook.errors import ItxError, StoreError
+from itx_notebook.streams.core import (
+    CORE_STATE_VERSION,
+    CoreState,
+    core_type,
+    fold,
+    get_public_state,
+    initial_state,
+)
+from itx_notebook.streams.event import parse_event, read_event, read_events
+from itx_notebook.streams.path import get_ancestors
+from itx_notebook.streams.storage import StreamWrite
+from itx_notebook.streams.subscription import Sink, Subscription
+from itx_notebook.types import Event, StreamChild, StreamEvent, StreamEventBatch, StreamState
+
+if TYPE_CHECKING:
+    from itx_notebook.streams.committer import Draft
+    from itx_notebook.streams.engine import StreamEngine
+
+__all__ = ["Stream"]
+
+_log = logging.getLogger("itx_notebook")
+
+_CREATED: Final = core_type("created")
+_READ_PAGE: Final = 1_000
+"""Events decoded between two turns of the loop: about 2 ms."""
+_CHECKPOINT_EVERY: Final = 256
+"""Events after which the checkpoint is renewed; what a boot folds at the most."""
+
+_decode_state: Final = msgspec.json.Decoder(CoreState).decode
+
+
+class Stream:
+    """One stream, ``(namespace, path)``. Made by :meth:`StreamEngine.stream`; to be used on the engine's loop.
+
+    Attributes
+    ----------
+    namespace, path : str
+        Identity. The path is canonical (leading slash).
+    """
+
+    __slots__ = (
+        "_checkpoint_offset",
+        "_connections",
+        "_engine",
+        "_is_awake",
+        "_public",
+        "_state",
+        "_stream_id",
+        "namespace",
+        "path",
+    )
+
+    def __init__(self, engine: StreamEngine, namespace: str, path: str) -> None:
+        self.namespace = namespace
+        self.path = path
+        self._engine = engine
+        self._state: CoreState | None = None
+        self._public: StreamState | None = None
+        self._stream_id: int | None = None
+        self._checkpoint_offset = 0
+        self._is_awake = False
+        self._connections: dict[str, Subscription] = {}
+
+    # -- what a caller asks ------------------------------------------------------------------------------------------
+
+    async def append(self, event: Event | dict[str, Any]) -> StreamEvent:
+        """Append one event; returns when it is durable. See :meth:`append_batch`."""
+        return (await self._engine.commit(self, (parse_event(event),)))[0]
+
+    async def append_batch(self, events: Iterable[Event | dict[str, Any]]) -> list[StreamEvent]:
+        """Append all of `events` or none; returns the committed events, aligned with the input, when they are durable.
+
+        A repeated idempotency key answers with the original event. An empty list touches nothing.
+
+        Raises
+        ------
+        ItxError
+            ``BAD_REQUEST``: an envelope or core payload is not right; ``INTERNAL``: paused, offset precondition.
+        StoreError
+            The disk refused. Nothing was stored.
+        """
+        checked = [parse_event(event) for event in events]
+        return await self._engine.commit(self, checked) if checked else []
+
+    async def wake(self) -> None:
+        """Let the stream exist and record this incarnation: ``created`` if it is new, ``woken`` once a process."""
+        if not self._is_awake:
+            await self._engine.commit(self, (), wake=True)
+
+    def get_state(self) -> StreamState:
+        """The public state. Silent: neither wakes nor creates; a stream nobody wrote to has ``event_count`` 0."""
+        state = self.load()
+        if self._public is None:
+            self._public = get_public_state(state, namespace=self.namespace, path=self.path)
+        return self._public
+
+    async def read(
+        self, *, after_offset: int = 0, before_offset: int | None = None, limit: int | None = None
+    ) -> list[StreamEvent]:
+        """Events between two offsets, both exclusive, in order. Silent. Lets the loop breathe between pages."""
+        head = self.load().max_offset + 1
+        before = head if before_offset is None else min(before_offset, head)
+        events: list[StreamEvent] = []
+        cursor = max(0, after_offset)
+        while cursor < before - 1 and (limit is None or len(events) < limit):
+            size = _READ_PAGE if limit is None else min(_READ_PAGE, limit - len(events))
+            page = self.read_page(after_offset=cursor, before_offset=before, limit=size)
+            if not page:
+                break
+            events += page
+            cursor = page[-1].offset
+            await asyncio.sleep(0)
+        return events
+
+    def get_children(self) -> list[StreamChild]:
+        """Immediate children with their own time of creation, in order of arrival. Silent."""
+        paths = self.load().child_paths
+        created = self._engine.reader.read_first_bodies(self.namespace, paths)
+        return [
+            StreamChild(path=path, created_at=read_event(created[path], path).created_at if path in created else None)
+            for path in paths
+        ]
+
+    async def subscribe(
+        self,
+        sink: Sink,
+        *,
+        key: str | None = None,
+        replay_after_offset: int | None = None,
+        event_types: Iterable[str] | None = None,
+        events: bool = True,
+        presence: bool = True,
+    ) -> Subscription:
+        """Deliver batches to `sink` until it is closed; the first one, with the state, at once.
+
+        Parameters
+        ----------
+        sink : callable
+            Called on the loop; should not block. An exception, or a rejected awaitable, drops the subscription.
+        key : str, optional
+            Replaces an open subscription under the same key; a random UUID if absent or blank.
+        replay_after_offset : int, optional
+            Exclusive; 0 replays everything, ``None`` is live only.
+        event_types : iterable of str, optional
+            Others are skipped, not deferred; ``None`` or ``"*"`` among them is all.
+        events : bool
+            ``False``: states only; batches carry no events and coalesce.
+        presence : bool
+            ``False``: a silent observer, who leaves no ``subscriber-connected`` and does not wake the stream.
+        """
+        name = (key or "").strip() or str(uuid.uuid4())
+        types = None if event_types is None else frozenset(event_types)
+        if (replaced := self._connections.get(name)) is not None:
+            await self.disconnect(replaced, "replaced")
+        head = self.load().max_offset
+        cursor = head if replay_after_offset is None or not events else replay_after_offset
+        subscription = Subscription(
+            self,
+            name,
+            sink,
+            cursor=cursor,
+            events=events,
+            types=None if types is None or "*" in types else types,
+            is_silent=not presence,
+        )
+        self._connections[name] = subscription
+        if presence:
+            fact = {"subscriptionKey": name, "direction": "inbound"}
+            await self._record("subscriber-connected", fact)
+        subscription.stream_max_offset = self.load().max_offset
+        subscription.open()
+        return subscription
+
+    async def disconnect(self, subscription: Subscription, reason: str) -> None:
+        """Close one connection, and record it unless it was silent. An old handle never closes its successor."""
+        if subscription.closed.is_set():
+            return
+        self._detach(subscription)
+        if not subscription.is_silent:
+            await self._record("subscriber-disconnected", {"subscriptionKey": subscription.key, "reason": reason})
+
+    def drop(self, subscription: Subscription) -> None:
+        """Close a connection whose consumer broke; the fact follows in the background."""
+        _log.warning("a subscriber of %s was dropped", self.path, exc_info=subscription.error)
+        self._detach(subscription)
+        if not subscription.is_silent:
+            self._engine.start(
+                self._record("subscriber-disconnected", {"subscriptionKey": subscription.key, "reason": "unsubscribed"})
+            )
+
+    def _detach(self, subscription: Subscription) -> None:
+        subscription.close()
+        if self._connections.get(subscription.key) is subscription:
+            del self._connections[subscription.key]
+
+    async def _record(self, suffix: str, payload: dict[str, Any]) -> None:
+        """Append a presence fact; failing to must not fail what it is about."""
+        try:
+            await self._engine.commit(self, (Event(type=core_type(suffix), payload=payload),))
+        except ItxError as error:
+            _log.warning("could not record %s of %s: %s", suffix, self.path, error)
+
+    # -- for the committer and the pumps -----------------------------------------------------------------------------
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether this incarnation has been recorded."""
+        return self._is_awake
+
+    def load(self) -> CoreState:
+        """The folded state: in memory, else from the checkpoint and the log after it. Writes nothing."""
+        if self._state is None:
+            self._state = self._read_state()
+        return self._state
+
+    def _read_state(self) -> CoreState:
+        state = initial_state()
+        stored = self._engine.reader.try_read_stream(self.namespace, self.path)
+        if stored is None:
+            return state
+        self._stream_id = stored.stream_id
+        if stored.checkpoint is not None and stored.checkpoint_version == CORE_STATE_VERSION:
+            try:
+                state = _decode_state(stored.checkpoint)
+            except msgspec.DecodeError:
+                _log.warning("the checkpoint of %s is damaged; folding its log from the start", self.path)
+        self._checkpoint_offset = state.max_offset
+        while page := self.read_page(after_offset=state.max_offset, limit=_READ_PAGE):
+            for event in page:
+                state = fold(state, event)
+        return state
+
+    def read_page(self, *, after_offset: int, limit: int, before_offset: int | None = None) -> list[StreamEvent]:
+        """Up to `limit` stored events after an offset, in order."""
+        if self._stream_id is None:
+            return []
+        bodies = self._engine.reader.read_bodies(
+            self._stream_id, after_offset=after_offset, before_offset=before_offset, limit=limit
+        )
+        try:
+            return read_events(bodies, self.path)
+        except msgspec.DecodeError as error:
+            raise self._damaged(after_offset, error) from error
+
+    def _damaged(self, after_offset: int, error: Exception) -> StoreError:
+        return StoreError(
+            f"Stream {self.path} cannot be read after offset {after_offset}: an event is damaged ({error}).",
+            details={"namespace": self.namespace, "path": self.path, "afterOffset": after_offset},
+            hint="Other streams are not affected; restore this store from a backup to get the event back.",
+        )
+
+    def try_find(self, key: str) -> StreamEvent | None:
+        """The stored event under an idempotency key."""
+        if self._stream_id is None:
+            return None
+        body = self._engine.reader.try_read_by_key(self._stream_id, key)
+        return None if body is None else read_event(body, self.path)
+
+    def get_boot_events(self, state: CoreState) -> list[Event]:
+        """What waking commits to a stream in `state`."""
+        identity = {"namespace": self.namespace, "path": self.path}
+        woken = Event(type=core_type("woken"), payload={"incarnationId": str(uuid.uuid4())})
+        return [woken] if state.event_count else [Event(type=_CREATED, payload=identity), woken]
+
+    def get_write(self, draft: Draft) -> StreamWrite:
+        """The storage's part of a draft, with a new checkpoint when the old one has fallen behind."""
+        checkpoint = None
+        if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
+            checkpoint = (CORE_STATE_VERSION, encode_json(draft.state))
+        return StreamWrite(self.namespace, self.path, self._stream_id, draft.rows, checkpoint)
+
+    def adopt(self, draft: Draft, stream_id: int) -> None:
+        """The commit succeeded: swap the state, then tell every connection."""
+        self._stream_id = stream_id
+        if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
+            self._checkpoint_offset = draft.state.max_offset
+        self._state = draft.state
+        self._public = None
+        self._is_awake = self._is_awake or draft.wakes
+        if self._connections:
+            batch = _Once(lambda: self.get_batch(draft.committed))
+            for subscription in tuple(self._connections.values()):
+                subscription.push(draft.committed, batch)
+
+    def get_batch(self, events: Sequence[StreamEvent]) -> StreamEventBatch:
+        """A batch of `events` with the state of this very moment."""
+        state = self.get_state()
+        return StreamEventBatch(events=tuple(events), state=state, stream_max_offset=state.event_count)
+
+    def get_missing_announcements(self, *, is_new: bool) -> list[tuple[str, Event]]:
+        """``(ancestor, child-stream-created)`` for each ancestor that has no record of this stream.
+
+        All of them for a new one; later, those that were lost to a crash or a paused ancestor.
+        """
+        missing = []
+        for ancestor in get_ancestors(self.path):
+            key = f"child-stream-created:{ancestor}:{self.path}"
+            if is_new or self._engine.stream(self.namespace, ancestor).try_load_and_find(key) is None:
+                fact = Event(
+                    type=core_type("child-stream-created"), payload={"childPath": self.path}, idempotency_key=key
+                )
+                missing.append((ancestor, fact))
+        return missing
+
+    def try_load_and_find(self, key: str) -> StreamEvent | None:
+        """:meth:`try_find`, for a stream that may not be loaded yet."""
+        self.load()
+        return self.try_find(key)
+
+    def close(self) -> None:
+        """Let the consumers go without a word: the process is going, and the next ``woken`` clears the roster."""
+        for subscription in tuple(self._connections.values()):
+            self._detach(subscription)
+
+
+class _Once:
+    """A value made at the first call and shared by all later ones."""
+
+    __slots__ = ("_make", "_value")
+
+    def __init__(self, make: Callable[[], StreamEventBatch]) -> None:
+        self._make = make
+        self._value: StreamEventBatch | None = None
+
+    def __call__(self) -> StreamEventBatch:
+        if self._value is None:
+            self._value = self._make()
+        return self._value
