@@ -30,9 +30,7 @@ __all__ = [
 
 ItxErrorCode = Literal["NOT_FOUND", "FORBIDDEN", "CONFLICT", "BAD_REQUEST", "INTERNAL"]
 
-ITX_ERROR_CODES: Final[frozenset[str]] = frozenset(
-    {"NOT_FOUND", "FORBIDDEN", "CONFLICT", "BAD_REQUEST", "INTERNAL"}
-)
+ITX_ERROR_CODES: Final[frozenset[str]] = frozenset({"NOT_FOUND", "FORBIDDEN", "CONFLICT", "BAD_REQUEST", "INTERNAL"})
 
 
 class ItxError(Exception):
@@ -86,9 +84,7 @@ class ItxError(Exception):
 class StoreError(ItxError):
     """The data directory cannot be used: held by another process, unreadable, full, or newer than this code."""
 
-    def __init__(
-        self, message: str, *, details: Mapping[str, Any] | None = None, hint: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, details: Mapping[str, Any] | None = None, hint: str | None = None) -> None:
         super().__init__(message, code="INTERNAL", details=details, hint=hint)
 
 

@@ -50,7 +50,7 @@ def parse_event(value: object) -> Event:
     if event.offset is not UNSET and (type(event.offset) is not int or event.offset < 0):
         raise _refusal(f"Event offset {event.offset!r} is not an integer of 0 or more.")
     if event.idempotency_key is not UNSET:
-        key = event.idempotency_key
+        key: object = event.idempotency_key
         if not isinstance(key, str) or not key.strip():
             raise _refusal(f"Event idempotencyKey {key!r} is not a text of at least one character.")
         check_json(key, "idempotencyKey")
