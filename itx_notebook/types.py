@@ -16,6 +16,7 @@ __all__ = [
     "ADMIN",
     "UNSET",
     "Event",
+    "ItxDescription",
     "Principal",
     "Project",
     "ProjectList",
@@ -132,6 +133,31 @@ class ProjectList(_Value, frozen=True, kw_only=True):
 
     projects: tuple[Project, ...]
     total: int
+
+
+class ItxDescription(_Value, frozen=True, kw_only=True):
+    """What a handle points at.
+
+    Attributes
+    ----------
+    context : str
+        ``"global"`` or the id of the project: the handle's authority.
+    access : "all" or tuple of str
+        Ids of the projects it may narrow to.
+    engine : str
+        ``"embedded"``: the streams engine in this process.
+    location : str
+        Where the data is: the data directory.
+    stream_count : int or None
+        Streams in the project; ``None`` on the global handle.
+    """
+
+    context: str
+    access: Literal["all"] | tuple[str, ...]
+    project: Project | None
+    engine: str
+    location: str
+    stream_count: int | None
 
 
 class Principal(_Value, frozen=True, kw_only=True):

@@ -1,0 +1,235 @@
+"""The in-process door: a principal in, a narrowed view out, no socket and no serialisation.
+
+The views (:class:`ServerItx` and what hangs from it) are the surface that handles talk to; the WebSocket door exports
+the same ones. They run on the engine's loop.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from itx_notebook.doors.access import ProjectAccess, access_for_principal, may_access, resolve_accessible_context
+from itx_notebook.doors.directory import Directory
+from itx_notebook.errors import ItxError, project_not_found
+from itx_notebook.streams import Sink, Stream, StreamEngine, Subscription, parse_stream_ref
+from itx_notebook.types import (
+    Event,
+    ItxDescription,
+    Principal,
+    Project,
+    ProjectList,
+    StreamChild,
+    StreamEvent,
+    StreamState,
+)
+
+__all__ = [
+    "Deployment",
+    "ServerItx",
+    "ServerProjects",
+    "ServerStream",
+    "ServerStreams",
+    "get_global_itx",
+    "get_server_itx",
+]
+
+
+Cursor = Literal["start", "end"] | int
+"""An offset (exclusive), or one of the ends of a stream."""
+
+
+class Deployment:
+    """An engine and its directory: what a door opens into."""
+
+    def __init__(self, engine: StreamEngine, directory: Directory) -> None:
+        self.engine = engine
+        self.directory = directory
+
+    @classmethod
+    async def open(cls, home: Path) -> Deployment:
+        """Open the store in `home` and fold its directory. Raises ``StoreError``."""
+        engine = StreamEngine.open(home)
+        try:
+            return cls(engine, await Directory.open(engine))
+        except BaseException:
+            await engine.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the engine. Repeating is harmless."""
+        await self.engine.close()
+
+
+def get_server_itx(deployment: Deployment, project_id_or_slug: str, principal: Principal | None) -> ServerItx:
+    """The view narrowed to one project, or the masked ``NOT_FOUND``: missing, foreign and nobody are one answer."""
+    access = access_for_principal(principal)
+    return _narrow(deployment, access, project_id_or_slug)
+
+
+def get_global_itx(deployment: Deployment, principal: Principal) -> ServerItx:
+    """The view of the whole deployment, as far as `principal` may see it."""
+    return ServerItx(deployment, project=None, access=access_for_principal(principal))
+
+
+def _narrow(deployment: Deployment, access: ProjectAccess, project_id_or_slug: str) -> ServerItx:
+    project = resolve_accessible_context(deployment.directory, access, project_id_or_slug)
+    if project is None:
+        raise project_not_found(project_id_or_slug)
+    return ServerItx(deployment, project=project, access=(project.id,))
+
+
+class ServerItx:
+    """A view of one context: a project, or the whole deployment."""
+
+    def __init__(self, deployment: Deployment, *, project: Project | None, access: ProjectAccess) -> None:
+        self.projects = ServerProjects(deployment, access)
+        self.streams = ServerStreams(deployment.engine, project=project, access=access)
+        self._deployment = deployment
+        self._project = project
+        self._access = access
+
+    @property
+    def project(self) -> Project | None:
+        """The project it is narrowed to; ``None`` for the whole deployment."""
+        return self._project
+
+    async def describe(self) -> ItxDescription:
+        """What this view points at."""
+        engine, project = self._deployment.engine, self._project
+        return ItxDescription(
+            context="global" if project is None else project.id,
+            access=self._access,
+            project=project,
+            engine="embedded",
+            location=str(engine.directory),
+            stream_count=None if project is None else engine.count_streams(project.id),
+        )
+
+
+class ServerProjects:
+    """The projects a view may narrow to."""
+
+    def __init__(self, deployment: Deployment, access: ProjectAccess) -> None:
+        self._deployment = deployment
+        self._access = access
+
+    async def get(self, id_or_slug: str) -> ServerItx:
+        """A new, narrower view; the masked ``NOT_FOUND`` if it is not there or not yours."""
+        return _narrow(self._deployment, self._access, id_or_slug)
+
+    async def list(self, *, limit: int = 100, offset: int = 0) -> ProjectList:
+        """A page of the accessible projects, in order of creation."""
+        visible = [project for project in self._deployment.directory.get_all() if may_access(self._access, project.id)]
+        return ProjectList(projects=tuple(visible[offset : offset + limit]), total=len(visible))
+
+    async def create(self, slug: str, *, project_id: str | None = None) -> Project:
+        """Create a project; ``FORBIDDEN`` on a view that is limited to named projects."""
+        if self._access != "all":
+            raise ItxError(
+                "This itx handle may not create projects.",
+                code="FORBIDDEN",
+                hint="A narrowed handle cannot widen. Whoever owns the store may: itx_notebook.create_project(slug).",
+            )
+        return await self._deployment.directory.create(slug, project_id=project_id)
+
+
+class ServerStreams:
+    """The streams of a view's namespace."""
+
+    def __init__(self, engine: StreamEngine, *, project: Project | None, access: ProjectAccess) -> None:
+        self._engine = engine
+        self._project = project
+        self._access = access
+
+    def get(self, ref: object) -> ServerStream:
+        """A stream by ``"/path"``, ``"namespace:/path"`` or ``{namespace?, path}``. No I/O, no existence check."""
+        if self._project is None and self._access != "all":
+            raise ItxError(
+                "Global streams need admin access. Narrow to a project first: itx.projects.get(idOrSlug).",
+                code="FORBIDDEN",
+            )
+        own = "global" if self._project is None else self._project.id
+        namespace, path = parse_stream_ref(ref, namespace=own)
+        if namespace != own and self._project is not None:
+            raise ItxError(
+                f"No stream namespace {json.dumps(namespace)} for this handle.",
+                code="NOT_FOUND",
+                details={"namespace": namespace},
+            )
+        return ServerStream(self._engine.stream(namespace, path))
+
+
+class ServerStream:
+    """One stream, as a view shows it: cursors, wake on touch, ``metadata`` always present on what it appends."""
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+
+    @property
+    def namespace(self) -> str:
+        """The project's id, or ``"global"``."""
+        return self._stream.namespace
+
+    @property
+    def path(self) -> str:
+        """The canonical path."""
+        return self._stream.path
+
+    async def append(self, event: Event) -> StreamEvent:
+        """Append one event."""
+        return await self._stream.append(_with_metadata(event))
+
+    async def append_batch(self, events: Sequence[Event]) -> list[StreamEvent]:
+        """Append all or none."""
+        return await self._stream.append_batch([_with_metadata(event) for event in events])
+
+    async def read(self, *, after_offset: Cursor = "start", before_offset: Cursor = "end") -> list[StreamEvent]:
+        """Events between two cursors, both exclusive."""
+        after = _parse_cursor(after_offset, "after_offset")
+        before = _parse_cursor(before_offset, "before_offset")
+        await self._stream.wake()
+        if after == "end" or before == "start":
+            return []
+        return await self._stream.read(
+            after_offset=0 if after == "start" else after, before_offset=None if before == "end" else before
+        )
+
+    async def get_state(self, *, presence: bool = True) -> StreamState:
+        """The public state; with ``presence=False`` a silent look that neither creates nor wakes the stream."""
+        if presence:
+            await self._stream.wake()
+        return self._stream.get_state()
+
+    async def list_children(self) -> list[StreamChild]:
+        """Immediate children, in order of arrival."""
+        await self._stream.wake()
+        return self._stream.get_children()
+
+    async def subscribe(
+        self, on_batch: Sink, *, after_offset: Cursor = "start", events: bool = True, presence: bool = True
+    ) -> Subscription:
+        """Deliver batches after a cursor; ``"end"`` is live only."""
+        cursor = _parse_cursor(after_offset, "after_offset")
+        # "end" is the absence of a replay offset; any large number would filter live events for ever.
+        replay = None if cursor == "end" else 0 if cursor == "start" else cursor
+        return await self._stream.subscribe(on_batch, replay_after_offset=replay, events=events, presence=presence)
+
+
+def _with_metadata(event: Event) -> Event:
+    return replace(event, metadata={}) if event.metadata is UNSET else event
+
+
+def _parse_cursor(value: object, name: str) -> Cursor:
+    if value == "start" or value == "end" or (type(value) is int and value >= 0):
+        return value
+    raise ItxError(
+        f'{name} {value!r} is not "start", "end" or an offset of 0 or more.',
+        code="BAD_REQUEST",
+        hint="Offsets count from 1, and cursors are exclusive: after_offset=10 begins with event 11.",
+    )
