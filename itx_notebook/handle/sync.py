@@ -1,0 +1,305 @@
+"""``Itx``: the blocking face of ``AsyncItx``, for cells and scripts.
+
+One explicit method for each async one, so that completion, Shift-Tab and types are real. A call hands its coroutine to
+the I/O loop and waits; Ctrl-C cancels it; so does running out of ``timeout`` (seconds; ``None`` takes the handle's).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from typing import Any, Self, TypeVar
+
+from itx_notebook._loop import run_blocking
+from itx_notebook.handle.aio import (
+    AsyncItx,
+    AsyncProjects,
+    AsyncStream,
+    AsyncStreams,
+    AsyncSubscription,
+    describe_subscription,
+)
+from itx_notebook.handle.callbacks import CallbackThread
+from itx_notebook.handle.surface import Cursor
+from itx_notebook.types import (
+    UNSET,
+    Event,
+    ItxDescription,
+    Project,
+    ProjectList,
+    StreamChild,
+    StreamEvent,
+    StreamEventBatch,
+    StreamState,
+)
+
+__all__ = ["Itx", "Projects", "Stream", "Streams", "Subscription"]
+
+T = TypeVar("T")
+
+
+class _Face:
+    """Waits for coroutines of one async object, with the handle's timeout unless the call has its own."""
+
+    def __init__(self, timeout: float | None) -> None:
+        self._timeout = timeout
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T], timeout: float | None, what: str) -> T:
+        return run_blocking(coroutine, timeout=self._timeout if timeout is None else timeout, what=what)
+
+
+class Subscription(_Face):
+    """An open subscription. ``with`` unsubscribes at the end."""
+
+    def __init__(self, aio: AsyncSubscription, path: str, callback: CallbackThread[Any], timeout: float | None) -> None:
+        super().__init__(timeout)
+        self.aio = aio
+        self._path = path
+        self._callback = callback
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing more is delivered: unsubscribed, or dropped."""
+        return self.aio.is_closed
+
+    @property
+    def error(self) -> BaseException | None:
+        """What the callback raised, if that is why it was dropped."""
+        return self.aio.error
+
+    def unsubscribe(self, *, timeout: float | None = None) -> None:
+        """Stop delivery; no call of the callback begins afterwards. Repeating is harmless."""
+        self._callback.stop()
+        self._wait(self.aio.unsubscribe(), timeout, f"unsubscribe() from {self._path}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.unsubscribe()
+
+    def __repr__(self) -> str:
+        return f"<Subscription to {self._path}, {describe_subscription(self.is_closed, self.error)}>"
+
+
+class Stream(_Face):
+    """One stream of the handle's project. Making one does no I/O.
+
+    Attributes
+    ----------
+    aio : AsyncStream
+        The async twin, to await in a cell.
+    """
+
+    def __init__(self, aio: AsyncStream, timeout: float | None) -> None:
+        super().__init__(timeout)
+        self.aio = aio
+
+    @property
+    def path(self) -> str:
+        """The canonical path."""
+        return self.aio.path
+
+    @property
+    def namespace(self) -> str:
+        """The id of the project, or ``"global"``."""
+        return self.aio.namespace
+
+    def append(
+        self,
+        event: str | Event | Mapping[str, Any],
+        payload: Any = UNSET,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        offset: int | None = None,
+        timeout: float | None = None,
+    ) -> StreamEvent:
+        """Append one event; returns it as committed, when it is on disk.
+
+        Parameters
+        ----------
+        event : str, Event or mapping
+            The type, with the fields as arguments; or a whole event, ``{"type": …, "payload": …}``.
+        payload : JSON value, optional
+            What happened. Dates and UUIDs become strings, numpy scalars numbers.
+        metadata : mapping, optional
+            Facts about the event; ``{}`` is kept when absent.
+        idempotency_key : str, optional
+            A repeat of the key answers with the first event and appends nothing, however its payload differs.
+        offset : int, optional
+            Append only if the event gets exactly this offset.
+        timeout : float, optional
+            Seconds to wait; the handle's own if absent.
+
+        Raises
+        ------
+        ItxError
+            ``BAD_REQUEST``: the event is not well formed, with the field and value named. ``INTERNAL``: the stream is
+            paused, or the offset is another one.
+
+        Examples
+        --------
+        >>> stream.append("demo.hello", {"n": 1})
+        """
+        call = self.aio.append(event, payload, metadata=metadata, idempotency_key=idempotency_key, offset=offset)
+        return self._wait(call, timeout, f"append() to {self.path}")
+
+    def append_batch(
+        self, events: Iterable[Event | Mapping[str, Any]], *, timeout: float | None = None
+    ) -> list[StreamEvent]:
+        """Append all of `events` or none; the committed events, aligned with the input."""
+        return self._wait(self.aio.append_batch(events), timeout, f"append_batch() to {self.path}")
+
+    def read(
+        self, *, after_offset: Cursor = "start", before_offset: Cursor = "end", timeout: float | None = None
+    ) -> list[StreamEvent]:
+        """Events after one cursor and before another, both exclusive, in order.
+
+        Parameters
+        ----------
+        after_offset, before_offset : int, "start" or "end"
+            ``after_offset=10`` begins with event 11; ``before_offset=10`` ends with event 9.
+
+        Examples
+        --------
+        >>> itx_notebook.to_frame(stream.read())
+        """
+        call = self.aio.read(after_offset=after_offset, before_offset=before_offset)
+        return self._wait(call, timeout, f"read() of {self.path}")
+
+    def get_state(self, *, presence: bool = True, timeout: float | None = None) -> StreamState:
+        """The state folded from the log: event count, children, metadata.
+
+        Parameters
+        ----------
+        presence : bool
+            ``True``: touching the stream creates it and records this process, as every touch does. ``False``: a silent
+            look that leaves no trace.
+        """
+        return self._wait(self.aio.get_state(presence=presence), timeout, f"get_state() of {self.path}")
+
+    def list_children(self, *, timeout: float | None = None) -> list[StreamChild]:
+        """Immediate children, in order of arrival."""
+        return self._wait(self.aio.list_children(), timeout, f"list_children() of {self.path}")
+
+    def subscribe(
+        self,
+        on_batch: Callable[[StreamEventBatch], object],
+        *,
+        after_offset: Cursor = "start",
+        events: bool = True,
+        presence: bool = True,
+        timeout: float | None = None,
+    ) -> Subscription:
+        """Deliver batches from a cursor on: what is there, then what comes. The first batch, with the state, at once.
+
+        Parameters
+        ----------
+        on_batch : callable
+            Called with a :class:`StreamEventBatch` on a thread of its own, one batch after the other; it may block. If
+            it raises, the subscription is dropped and says why in ``error``.
+        after_offset : int, "start" or "end"
+            Exclusive; ``"end"`` is live only.
+        events : bool
+            ``False``: states only, with ``events`` empty, coalesced.
+        presence : bool
+            ``False``: a silent observer; otherwise subscribing is itself an event of the stream.
+        """
+        callback = CallbackThread(on_batch, name=f"itx-subscriber {self.path}")
+        call = self.aio.subscribe(callback, after_offset=after_offset, events=events, presence=presence)
+        return Subscription(
+            self._wait(call, timeout, f"subscribe() to {self.path}"), self.path, callback, self._timeout
+        )
+
+    def on_state_change(
+        self, on_state: Callable[[StreamState], object], *, presence: bool = True, timeout: float | None = None
+    ) -> Subscription:
+        """Deliver the state now and at every change, coalesced, on a thread of its own. See :meth:`subscribe`."""
+        callback = CallbackThread(on_state, name=f"itx-subscriber {self.path}")
+        call = self.aio.on_state_change(callback, presence=presence)
+        return Subscription(
+            self._wait(call, timeout, f"on_state_change() of {self.path}"), self.path, callback, self._timeout
+        )
+
+    def __repr__(self) -> str:
+        return f"<Stream {self.path}>"
+
+
+class Streams(_Face):
+    """The streams of the handle's project."""
+
+    def __init__(self, aio: AsyncStreams, timeout: float | None) -> None:
+        super().__init__(timeout)
+        self.aio = aio
+
+    def get(self, ref: str | Mapping[str, str]) -> Stream:
+        """A stream by path, such as ``"/agents/a"``. No I/O; it need not exist yet.
+
+        Raises
+        ------
+        ItxError
+            ``BAD_REQUEST``: not a path; ``NOT_FOUND``: another project's.
+        """
+        return Stream(self.aio.get(ref), self._timeout)
+
+    def __repr__(self) -> str:
+        return "<Streams: .get(path)>"
+
+
+class Projects(_Face):
+    """The projects this handle may narrow to."""
+
+    def __init__(self, aio: AsyncProjects, timeout: float | None) -> None:
+        super().__init__(timeout)
+        self.aio = aio
+
+    def get(self, id_or_slug: str, *, timeout: float | None = None) -> Itx:
+        """A new handle, narrowed to one project.
+
+        Raises
+        ------
+        ItxError
+            ``NOT_FOUND``: there is no such project, or it is not yours; the two cannot be told apart.
+        """
+        return Itx(self._wait(self.aio.get(id_or_slug), timeout, f"projects.get({id_or_slug!r})"), self._timeout)
+
+    def list(self, *, limit: int = 100, offset: int = 0, timeout: float | None = None) -> ProjectList:
+        """A page of the projects this handle may narrow to, in order of creation."""
+        return self._wait(self.aio.list(limit=limit, offset=offset), timeout, "projects.list()")
+
+    def create(self, slug: str, *, project_id: str | None = None, timeout: float | None = None) -> Project:
+        """Create a project. ``FORBIDDEN`` on a handle narrowed to one; ``CONFLICT`` if the slug is taken."""
+        return self._wait(self.aio.create(slug, project_id=project_id), timeout, f"projects.create({slug!r})")
+
+    def __repr__(self) -> str:
+        return "<Projects: .get(id_or_slug), .list(), .create(slug)>"
+
+
+class Itx(_Face):
+    """A handle: a view of one project (or, for its owner, of the whole deployment).
+
+    Attributes
+    ----------
+    aio : AsyncItx
+        The async twin, to await in a cell: ``await itx.aio.streams.get("/a").append("demo.hello")``.
+    projects : Projects
+    streams : Streams
+    """
+
+    def __init__(self, aio: AsyncItx, timeout: float | None = None) -> None:
+        super().__init__(timeout)
+        self.aio = aio
+        self.projects = Projects(aio.projects, timeout)
+        self.streams = Streams(aio.streams, timeout)
+
+    @property
+    def project(self) -> Project | None:
+        """The project it is narrowed to; ``None`` for the whole deployment."""
+        return self.aio.project
+
+    def describe(self, *, timeout: float | None = None) -> ItxDescription:
+        """What this handle points at: project, engine, where the data is."""
+        return self._wait(self.aio.describe(), timeout, "describe()")
+
+    def __repr__(self) -> str:
+        return f"<Itx {'(whole deployment)' if self.project is None else self.project.slug}>"
