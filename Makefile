@@ -88,7 +88,7 @@ lint-python: $(INSTALLED)
 	ruff format --quiet --check .
 
 lint-types: $(INSTALLED)
-	mypy --no-error-summary
+	mypy --no-error-summary itx_notebook tests $(wildcard scripts/*.py)
 
 lint-imports: $(INSTALLED)
 	lint-imports --no-logo
