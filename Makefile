@@ -126,13 +126,14 @@ test-wheel: $(INSTALLED) $(NODE_READY) ## build the wheel and check it from a cl
 
 $(PYTHON_READY): constraints.txt
 	python=$$(scripts/find_python.sh) && "$$python" -m venv $(VENV)
-	$(PYTHON_BIN) -m pip install --quiet --only-binary :all: -c constraints.txt pip hatchling hatch-jupyter-builder
+	$(PYTHON_BIN) -m pip install -qq --only-binary :all: -c constraints.txt pip
+	$(PYTHON_BIN) -m pip install -qq --only-binary :all: -c constraints.txt --group build
 	@touch $@
 
 # forbiddenfruit, pure Python, has no wheel. Everything else must have one: a user of make needs no compiler.
 $(INSTALLED): $(PYTHON_READY) pyproject.toml
 	@echo "Installing the Python environment into $(VENV) ..."
-	SKIP_JUPYTER_BUILDER=1 $(PYTHON_BIN) -m pip install --quiet --only-binary :all: --no-binary forbiddenfruit \
+	SKIP_JUPYTER_BUILDER=1 $(PYTHON_BIN) -m pip install -qq --only-binary :all: --no-binary forbiddenfruit \
 	  -c constraints.txt --no-build-isolation -e . --group dev
 	@touch $@
 

@@ -12,7 +12,7 @@ PIP_CONSTRAINT=$checkout/constraints.txt python -m build --outdir "$scratch/dist
 
 echo "-- installing"
 python -m venv "$scratch/venv"
-"$scratch/venv/bin/python" -m pip install --quiet --only-binary :all: -c constraints.txt "$scratch"/dist/*.whl
+"$scratch/venv/bin/python" -m pip install -qq --only-binary :all: -c constraints.txt "$scratch"/dist/*.whl
 
 echo "-- checking"
 cd "$scratch"

