@@ -70,6 +70,11 @@ class ItxError(Exception):
         """The text alone, without code or hint."""
         return str(self.args[0]) if self.args else ""
 
+    @property
+    def remedy(self) -> str:
+        """What to do: the hint if there is one, else the usual advice for the code."""
+        return self.hint or _REMEDY[self.code]
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.message!r}, code={self.code!r})"
 
@@ -78,7 +83,7 @@ class ItxError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """IPython's hook: the two lines a person needs instead of the frames of the I/O thread."""
-        return [f"{type(self).__name__} [{self.code}]: {self.message}", f"→ {self.hint or _REMEDY[self.code]}"]
+        return [f"{type(self).__name__} [{self.code}]: {self.message}", f"→ {self.remedy}"]
 
 
 class StoreError(ItxError):

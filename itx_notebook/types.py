@@ -29,7 +29,11 @@ __all__ = [
 
 
 class _Value(msgspec.Struct, frozen=True, rename="camel"):
-    """Base of the values: immutable, compared by content, camelCase on the wire."""
+    """Base of the values: immutable, compared by content, camelCase on the wire. Absent fields are not shown."""
+
+    def __repr__(self) -> str:
+        shown = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in shown if value is not UNSET)})"
 
 
 class Event(_Value, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,214 @@
+"""The handle of a notebook: the blocking handle, plus what can be seen, and ``connect()``, which gives it.
+
+Above all rooms, because it joins the handle with the widgets, and neither should know the other.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from itx_notebook._config import DEFAULT_PROJECT, get_home, get_project
+from itx_notebook._loop import run_blocking
+from itx_notebook.client import Loader, get_loader
+from itx_notebook.display import InlineError
+from itx_notebook.doors import ServerItx
+from itx_notebook.errors import ItxError, get_itx_error_code
+from itx_notebook.handle import AsyncItx, Itx
+from itx_notebook.query import prefetch_itx_query, project_stream_state_query
+from itx_notebook.streams import parse_stream_path
+from itx_notebook.types import Project
+
+if TYPE_CHECKING:
+    from itx_notebook.widgets import StreamTreeBrowser
+
+__all__ = ["NotebookItx", "connect", "create_project"]
+
+_TIMEOUT: Final = 30.0
+_PREFETCH_DEADLINE: Final = 2.0
+
+
+class NotebookItx(Itx):
+    """A handle narrowed to one project, with a tree to look at.
+
+    Attributes
+    ----------
+    aio : AsyncItx
+        The async twin, to await in a cell.
+    streams : Streams
+        ``itx.streams.get("/agents/a")``.
+    projects : Projects
+        The projects it may narrow to: its own.
+    """
+
+    def __init__(self, surface: ServerItx, loader: Loader, *, timeout: float | None) -> None:
+        super().__init__(AsyncItx(surface), timeout)
+        if surface.project is None:
+            raise ItxError("A notebook's handle is narrowed to one project.", code="BAD_REQUEST")
+        self._loader = loader
+        self._project = surface.project
+
+    @property
+    def slug(self) -> str:
+        """The project's name for people."""
+        return self._project.slug
+
+    @property
+    def home(self) -> Path:
+        """The data directory."""
+        return self._loader.home
+
+    def tree(
+        self, path: str = "/", *, expand: Iterable[str] = (), select: str | None = None, height: int = 420
+    ) -> StreamTreeBrowser | InlineError:
+        """Show the stream tree, live.
+
+        Paints at once from what is known and follows from then on, also while a cell is busy. Looking leaves no trace
+        in the streams. Never raises: what goes wrong is shown where the tree would be.
+
+        Parameters
+        ----------
+        path : str
+            Where the tree begins.
+        expand : iterable of str
+            Paths to open besides the first level.
+        select : str, optional
+            The current path; the way to it is opened.
+        height : int
+            Maximal height of the list, in CSS pixels.
+
+        Examples
+        --------
+        >>> browser = itx.tree()
+        >>> browser.selected_path
+        """
+        try:
+            from itx_notebook.widgets import StreamTreeBrowser
+
+            tree = run_blocking(
+                self._open_tree(
+                    parse_stream_path(path),
+                    [parse_stream_path(each) for each in expand],
+                    None if select is None else parse_stream_path(select),
+                ),
+                timeout=self._timeout,
+                what="tree()",
+            )
+            return StreamTreeBrowser(tree, height=height)
+        except Exception as error:
+            return InlineError(error, doing=f"The stream tree of {self._project.slug} could not be shown")
+
+    async def _open_tree(self, root: str, expand: list[str], select: str | None) -> Any:
+        from itx_notebook.tree import LiveTree
+
+        tree = LiveTree(
+            self._project,
+            queries=self._loader.queries,
+            get_itx=self._loader.get_loader_itx,
+            root=root,
+            expand=expand,
+            select=select,
+        )
+        await tree.prefetch(deadline=_PREFETCH_DEADLINE)
+        return tree
+
+    async def prefetch(self) -> None:
+        """Bring the root's state into the cache, best effort: the first tree then paints at once. On the I/O loop."""
+        query = project_stream_state_query(self._project.id, "/")
+        await prefetch_itx_query(query, self._loader.queries, self._loader.get_loader_itx, deadline=_PREFETCH_DEADLINE)
+
+    def close(self) -> None:
+        """Close the embedded engine of this data directory, for every handle of the process. Repeating is harmless."""
+        run_blocking(self._loader.close(), timeout=self._timeout, what="close()")
+
+    def __repr__(self) -> str:
+        return f"<Itx {self._project.slug}, embedded engine in {self.home}>"
+
+    def _repr_html_(self) -> str:
+        slug, identity, home = escape(self._project.slug), escape(self._project.id), escape(str(self.home))
+        return (
+            f'<div><b>itx</b> {slug} <span style="opacity:.7">{identity}, embedded engine in <code>{home}</code></span>'
+            '<div style="opacity:.7">itx.tree() · itx.streams.get("/path") · %itx</div></div>'
+        )
+
+
+def connect(
+    project: str | None = None,
+    *,
+    url: str | None = None,
+    token: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    timeout: float | None = _TIMEOUT,
+) -> NotebookItx:
+    """A blocking handle, narrowed to one project, on the embedded engine.
+
+    The engine runs in this process, on an SQLite store in the data directory; no server and no account are needed. One
+    process holds a store at a time.
+
+    Parameters
+    ----------
+    project : str, optional
+        Id or slug; else ``ITX_PROJECT``, else ``"default"``, which is created at first use.
+    url, token : str, optional
+        Of a served or deployed itx. This version has the embedded engine alone and refuses them.
+    home : path, optional
+        Data directory; else ``ITX_HOME``, else the platform's place for user data. Made if absent.
+    timeout : float, optional
+        Seconds for connecting, and later for each call that has no ``timeout`` of its own; ``None`` waits for ever.
+
+    Raises
+    ------
+    ItxError
+        ``NOT_FOUND``: there is no such project. ``BAD_REQUEST``: a url or token was given.
+    StoreError
+        The store is held by another process, or cannot be used.
+
+    Examples
+    --------
+    >>> itx = itx_notebook.connect()
+    >>> itx.streams.get("/agents/a").append("demo.hello", {"n": 1})
+    """
+    if url is not None or token is not None:
+        raise ItxError(
+            f"Cannot connect to {url!r}: this version has the embedded engine alone.",
+            code="BAD_REQUEST",
+            details={"url": url},
+            hint="Leave url= and token= out to work on the embedded engine.",
+        )
+    surface, loader = run_blocking(_connect(get_project(project), get_home(home)), timeout=timeout, what="connect()")
+    return NotebookItx(surface, loader, timeout=timeout)
+
+
+async def _connect(project: str, home: Path) -> tuple[ServerItx, Loader]:
+    loader = get_loader(home)
+    deployment = await loader.open()
+    if project == DEFAULT_PROJECT and deployment.directory.try_get(project) is None:
+        await deployment.directory.create(project)
+    try:
+        return await loader.get_loader_itx(project), loader
+    except ItxError as error:
+        if get_itx_error_code(error) == "NOT_FOUND":
+            error.hint = f"To create it: itx_notebook.create_project({project!r})."
+        raise
+
+
+def create_project(
+    slug: str, *, home: str | os.PathLike[str] | None = None, timeout: float | None = _TIMEOUT
+) -> Project:
+    """Create a project in the embedded store, as its owner. A narrowed handle cannot: it has no more than its project.
+
+    Raises
+    ------
+    ItxError
+        ``CONFLICT``: the slug is taken; ``BAD_REQUEST``: it is not a slug.
+    """
+    return run_blocking(_create_project(slug, get_home(home)), timeout=timeout, what="create_project()")
+
+
+async def _create_project(slug: str, home: Path) -> Project:
+    loader = get_loader(home)
+    await loader.open()
+    return await (await loader.get_global_itx()).projects.create(slug)

@@ -1,0 +1,350 @@
+"""A tree that follows its streams: asks for what is wanted, watches it in silence, and tells of changes in patches.
+
+Lives on the I/O loop; :meth:`LiveTree.get_snapshot` may be called from any thread. All data goes through the query
+cache, so trees, prefetches and reads share it. A watch takes one state per frame and stream: while a frame is pending
+the pump waits, and then delivers the newest state, however many events came in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import logging
+import threading
+import uuid
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Final
+
+from itx_notebook._clock import Clock, TimerHandle
+from itx_notebook.errors import is_itx_access_error
+from itx_notebook.query import (
+    GetItx,
+    QueryClient,
+    QueryDefinition,
+    QueryObserver,
+    QueryState,
+    prefetch_itx_query,
+    project_stream_state_query,
+)
+from itx_notebook.tree.model import TreeModel
+from itx_notebook.tree.values import SNAPSHOT_VERSION, Connection, Node, Snapshot, make_node_error
+from itx_notebook.types import Project, StreamEventBatch, StreamState
+
+__all__ = ["FRAME", "LiveTree"]
+
+_log = logging.getLogger("itx_notebook")
+
+FRAME: Final = 0.040
+"""Seconds between two patches at the least. The server drops comm messages above 1,000 a second, of all widgets
+together; 25 a second leave room (measured, with the browser's side of it: 10 ms a patch)."""
+_RETRY_FIRST: Final = 1.0
+_RETRY_MAX: Final = 15.0
+
+Listener = Callable[[int, dict[str, Any]], object]
+"""Takes the number of a patch and its fields, on the I/O loop."""
+
+
+class LiveTree:
+    """The tree of one project below `root`. Everything but :meth:`get_snapshot` on the I/O loop.
+
+    Parameters
+    ----------
+    queries : QueryClient
+        The cache; the states of the streams are its entries.
+    get_itx : callable
+        Gives the project's handle, anew at every fetch and watch: after a reconnection it is another one.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        *,
+        queries: QueryClient,
+        get_itx: GetItx,
+        root: str = "/",
+        expand: Iterable[str] = (),
+        select: str | None = None,
+    ) -> None:
+        self.project = project
+        self.session = uuid.uuid4().hex
+        self._clock: Clock = queries.clock
+        self._queries = queries
+        self._get_itx = get_itx
+        self._model = TreeModel(root, Connection("live", self._clock.now_ms()))
+        for path in expand:
+            self._model.expand(path)
+        if select is not None:
+            self._model.select(select)
+        self._model.take_patch()
+        self._lock = threading.Lock()
+        self._seq = 0
+        self._watches: dict[str, _Watch] = {}
+        self._listeners: list[Listener] = []
+        self._frame_timer: TimerHandle | None = None
+        self._frame_end: asyncio.Future[None] | None = None
+        self._last_frame = -FRAME
+        self._is_closed = False
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    async def prefetch(self, *, deadline: float = 2.0) -> None:
+        """Bring what the first paint needs into the cache, best effort: never raises, ends at the deadline.
+
+        A level at a time, because only a parent knows its children.
+        """
+        end = self._clock.monotonic() + deadline
+        asked: set[str] = set()
+        while missing := [path for path in self._model.get_wanted() if path not in asked]:
+            asked.update(missing)
+            left = end - self._clock.monotonic()
+            await asyncio.gather(
+                *(
+                    prefetch_itx_query(self._define(path), self._queries, self._get_itx, deadline=left)
+                    for path in missing
+                )
+            )
+            for path in missing:
+                if (state := self._queries.get_query_state(self._define(path).query_key)) is not None:
+                    self._take_result(path, state)
+        self._model.take_patch()
+
+    def open(self) -> None:
+        """Begin to follow."""
+        self._follow_wanted()
+
+    def close(self) -> None:
+        """Stop following. Repeating is harmless."""
+        self._is_closed = True
+        for watch in self._watches.values():
+            watch.close()
+        self._watches.clear()
+        if self._frame_timer is not None:
+            self._frame_timer.cancel()
+        self._end_frame()
+
+    # -- what a view asks --------------------------------------------------------------------------------------------
+
+    def subscribe(self, listener: Listener) -> None:
+        """Call `listener` with every patch from now on."""
+        self._listeners.append(listener)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last patch."""
+        return self._seq
+
+    def now_ms(self) -> int:
+        """The tree's wall clock, in milliseconds since the epoch."""
+        return self._clock.now_ms()
+
+    def expand(self, path: str) -> None:
+        """Open a node: ask for its state and watch it."""
+        self._change(lambda model: model.expand(path))
+
+    def collapse(self, path: str) -> None:
+        """Close a node; what it hides is no longer watched."""
+        self._change(lambda model: model.collapse(path))
+
+    def select(self, path: str | None) -> None:
+        """Make `path` the current one."""
+        self._change(lambda model: model.select(path))
+
+    def refresh(self, path: str) -> None:
+        """Ask for a node's state now, whatever its age; also the way to try a failed one again."""
+        watch = self._watches.get(path)
+        if watch is None:
+            self._queries.invalidate_queries(self._define(path).query_key, exact=True)
+        else:
+            watch.refresh()
+
+    def get_snapshot(self) -> Snapshot:
+        """The whole tree as of now. Any thread."""
+        with self._lock:
+            model = self._model
+            return Snapshot(
+                version=SNAPSHOT_VERSION,
+                seq=self._seq,
+                session=self.session,
+                taken_at=self._clock.now_ms(),
+                project={"id": self.project.id, "slug": self.project.slug},
+                root=model.root,
+                nodes=model.get_nodes(),
+                expanded=sorted(model.expanded),
+                selected=model.selected,
+                connection=model.connection,
+            )
+
+    # -- following ---------------------------------------------------------------------------------------------------
+
+    def _define(self, path: str) -> QueryDefinition[StreamState]:
+        return project_stream_state_query(self.project.id, path)
+
+    def _change(self, change: Callable[[TreeModel], None]) -> None:
+        with self._lock:
+            change(self._model)
+        self._follow_wanted()
+        self._begin_frame()
+
+    def _follow_wanted(self) -> None:
+        """Start watching what has become wanted and stop what no longer is."""
+        if self._is_closed:
+            return
+        wanted = self._model.get_wanted()
+        for path in self._watches.keys() - set(wanted):
+            self._watches.pop(path).close()
+        for path in wanted:
+            if path not in self._watches:
+                watch = self._watches[path] = _Watch(self, path)
+                watch.open()
+
+    def _take_result(self, path: str, state: QueryState[StreamState]) -> None:
+        """Let the tree say what the cache knows of a stream."""
+        node = _make_node(state, self._model.nodes.get(path))
+        with self._lock:
+            had = self._model.nodes.get(path)
+            self._model.set_node(path, node)
+        if had is None or had.child_paths is not node.child_paths:
+            self._follow_wanted()
+
+    def on_result(self, path: str, state: QueryState[StreamState]) -> None:
+        """A watch's cache entry changed."""
+        self._take_result(path, state)
+        self._begin_frame()
+
+    def on_batch(self, path: str, batch: StreamEventBatch) -> Awaitable[object] | None:
+        """A watched stream changed: into the cache with it, and no more of it until the frame is out."""
+        self._queries.set_query_data(self._define(path).query_key, batch.state)
+        return self._frame_end
+
+    def set_connection(self, state: str, detail: str | None = None) -> None:
+        """Note whether the watches hold."""
+        kind: Any = state
+        with self._lock:
+            self._model.set_connection(Connection(kind, self._clock.now_ms(), detail))
+        self._begin_frame()
+
+    # -- frames ------------------------------------------------------------------------------------------------------
+
+    def _begin_frame(self) -> None:
+        if self._frame_timer is not None or self._is_closed or not self._model.has_changes:
+            return
+        self._frame_end = asyncio.get_running_loop().create_future()
+        wait = max(0.0, self._last_frame + FRAME - self._clock.monotonic())
+        self._frame_timer = self._clock.call_later(wait, self._send_frame)
+
+    def _send_frame(self) -> None:
+        self._frame_timer = None
+        self._last_frame = self._clock.monotonic()
+        with self._lock:
+            patch = self._model.take_patch()
+            if patch:
+                self._seq += 1
+            seq = self._seq
+        if patch:
+            for listener in self._listeners:
+                try:
+                    listener(seq, patch)
+                except Exception:
+                    _log.exception("a view of the stream tree failed")
+        self._end_frame()
+
+    def _end_frame(self) -> None:
+        ended, self._frame_end = self._frame_end, None
+        if ended is not None and not ended.done():
+            ended.set_result(None)
+
+    # -- for the watches ---------------------------------------------------------------------------------------------
+
+    def observe(self, path: str, listener: Callable[[QueryState[StreamState]], object]) -> QueryObserver[StreamState]:
+        """Watch the cache entry of a stream, fetching it if need be."""
+        return self._queries.observe(self._define(path).bind(self._get_itx), listener)
+
+    async def get_itx(self) -> Any:
+        """The project's handle of this moment."""
+        return await self._get_itx(self.project.id)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait on the tree's clock."""
+        await self._clock.sleep(seconds)
+
+
+class _Watch:
+    """One wanted node: its cache entry, and once that has data a silent subscription that keeps it current."""
+
+    def __init__(self, tree: LiveTree, path: str) -> None:
+        self._tree = tree
+        self._path = path
+        self._observer: QueryObserver[StreamState] | None = None
+        self._following: asyncio.Task[None] | None = None
+
+    def open(self) -> None:
+        self._observer = self._tree.observe(self._path, self._on_result)
+        self._on_result(self._observer.result)
+
+    def close(self) -> None:
+        if self._observer is not None:
+            self._observer.close()
+        if self._following is not None:
+            self._following.cancel()
+
+    def refresh(self) -> None:
+        if self._observer is not None:
+            self._observer.begin_refetch()
+
+    def _on_result(self, state: QueryState[StreamState]) -> None:
+        self._tree.on_result(self._path, state)
+        if state.has_data and state.error is None and self._following is None:
+            self._following = asyncio.get_running_loop().create_task(self._follow(), context=contextvars.Context())
+            self._following.add_done_callback(self._on_followed)
+
+    def _on_followed(self, task: asyncio.Task[None]) -> None:
+        self._following = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.error("following %s failed", self._path, exc_info=error)
+
+    async def _follow(self) -> None:
+        """Keep a silent subscription open. What cannot heal by itself is left to the row's retry."""
+        delay = _RETRY_FIRST
+        while True:
+            try:
+                itx = await self._tree.get_itx()
+                subscription = await itx.streams.get(self._path).subscribe(
+                    lambda batch: self._tree.on_batch(self._path, batch),
+                    after_offset="end",
+                    events=False,
+                    presence=False,
+                )
+            except Exception as error:
+                if is_itx_access_error(error):
+                    self.refresh()
+                    return
+                self._tree.set_connection("reconnecting", str(error))
+                await self._tree.sleep(delay)
+                delay = min(2 * delay, _RETRY_MAX)
+                continue
+            delay = _RETRY_FIRST
+            self._tree.set_connection("live")
+            try:
+                await subscription.closed.wait()
+            finally:
+                with contextlib.suppress(Exception):
+                    await subscription.unsubscribe()
+            self._tree.set_connection("reconnecting", "the engine ended the watch")
+            await self._tree.sleep(_RETRY_FIRST)
+
+
+def _make_node(state: QueryState[StreamState], old: Node | None) -> Node:
+    """The row for what the cache knows: data first, error second, and children kept while an answer is awaited."""
+    error = None if state.error is None else make_node_error(state.error)
+    data = state.data
+    if isinstance(data, StreamState):
+        same = old is not None and old.child_paths == data.child_paths
+        return Node(
+            state="loaded",
+            count=data.event_count,
+            child_paths=old.child_paths if same and old is not None else data.child_paths,
+            error=error,
+            updated_at=state.data_updated_at_ms,
+        )
+    return Node(state="loading" if error is None else "error", error=error)

@@ -1,0 +1,186 @@
+"""The tree as a value that changes: nodes, what is expanded, what is selected, and what must be asked for.
+
+Pure: no I/O, no clock, no thread. Every change is noted as the smallest patch that tells a browser of it, so what an
+update costs depends on the update and not on the tree.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from itx_notebook.streams.path import get_ancestors
+from itx_notebook.tree.values import Connection, Node, get_child_names
+
+__all__ = ["TreeModel"]
+
+
+class TreeModel:
+    """The tree below `root`. One thread at a time.
+
+    Attributes
+    ----------
+    nodes : dict
+        Nodes by path; a child that is only named by its parent has none.
+    expanded : set
+        Paths that are open, also below a closed one.
+    selected : str or None
+        The current path.
+    connection : Connection
+        As the status line says it.
+    """
+
+    def __init__(self, root: str, connection: Connection) -> None:
+        self.root = root
+        self.nodes: dict[str, Node] = {}
+        self.expanded: set[str] = {root}
+        self.selected: str | None = None
+        self.connection = connection
+        self._patch: dict[str, Any] = {}
+
+    # -- what changes it ---------------------------------------------------------------------------------------------
+
+    def set_node(self, path: str, node: Node) -> None:
+        """Put a node in place of what was known of `path`."""
+        old = self.nodes.get(path)
+        if old == node:
+            return
+        self.nodes[path] = node
+        changes = _diff(old, node)
+        noted: dict[str, Any] | None = self._patch.setdefault("nodes", {}).setdefault(path, {})
+        if noted is None:
+            noted = self._patch["nodes"][path] = {}
+        _merge(noted, changes)
+
+    def expand(self, path: str) -> None:
+        """Open a node."""
+        self.expanded.add(path)
+        self._note("expand", path, instead_of="collapse")
+
+    def collapse(self, path: str) -> None:
+        """Close a node; what is open below it stays open for the next time."""
+        self.expanded.discard(path)
+        self._note("collapse", path, instead_of="expand")
+
+    def select(self, path: str | None) -> None:
+        """Make `path` the current one and open the way to it."""
+        self.selected = path
+        self._patch["selected"] = path
+        for ancestor in self._get_way_to(path):
+            if ancestor not in self.expanded:
+                self.expand(ancestor)
+
+    def set_connection(self, connection: Connection) -> None:
+        """Note whether the tree follows its streams."""
+        if connection.state != self.connection.state or connection.detail != self.connection.detail:
+            self.connection = connection
+            self._patch["connection"] = msgspec.to_builtins(connection)
+
+    # -- what follows from it ----------------------------------------------------------------------------------------
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether there is something to tell since the last :meth:`take_patch`."""
+        return bool(self._patch)
+
+    def take_patch(self) -> dict[str, Any]:
+        """What changed since the last call, as the fields of a ``patch`` message (without ``kind`` and ``seq``)."""
+        patch, self._patch = self._patch, {}
+        return patch
+
+    def get_wanted(self) -> list[str]:
+        """The paths to ask for and to watch: the root, the way to the current path, and what is open and visible."""
+        wanted = dict.fromkeys([self.root, *self._get_way_to(self.selected)])
+        if self.selected is not None and self._is_inside(self.selected):
+            wanted[self.selected] = None
+        wanted.update(dict.fromkeys(path for path in sorted(self.expanded) if self._is_visible(path)))
+        return list(wanted)
+
+    def get_visible(self) -> list[tuple[str, int]]:
+        """The rows as a reader sees them: ``(path, depth)`` from the root down, children sorted by name."""
+        rows: list[tuple[str, int]] = []
+        pending = [(self.root, 0)]
+        while pending:
+            path, depth = pending.pop()
+            rows.append((path, depth))
+            node = self.nodes.get(path)
+            if node is not None and path in self.expanded:
+                pending += [(child, depth + 1) for child in sorted(node.child_paths, reverse=True)]
+        return rows
+
+    def get_nodes(self) -> dict[str, dict[str, Any]]:
+        """Every node as the snapshot carries it."""
+        return {path: _describe(node) for path, node in self.nodes.items()}
+
+    def _get_way_to(self, path: str | None) -> Iterable[str]:
+        return () if path is None else [step for step in get_ancestors(path) if self._is_inside(step)]
+
+    def _is_inside(self, path: str) -> bool:
+        return path == self.root or self.root == "/" or path.startswith(f"{self.root}/")
+
+    def _is_visible(self, path: str) -> bool:
+        """Whether every step from the root to `path` is open and knows the next one."""
+        if not self._is_inside(path):
+            return False
+        steps = [step for step in (*get_ancestors(path), path) if self._is_inside(step)]
+        for parent, child in itertools.pairwise(steps):
+            node = self.nodes.get(parent)
+            if parent not in self.expanded or node is None or child not in node.child_paths:
+                return False
+        return True
+
+    def _note(self, kind: str, path: str, *, instead_of: str) -> None:
+        opposite: list[str] = self._patch.get(instead_of, [])
+        if path in opposite:
+            opposite.remove(path)
+            if not opposite:
+                del self._patch[instead_of]
+        noted: list[str] = self._patch.setdefault(kind, [])
+        if path not in noted:
+            noted.append(path)
+
+
+def _describe(node: Node) -> dict[str, Any]:
+    return {
+        "state": node.state,
+        "count": node.count,
+        "children": get_child_names(node.child_paths),
+        "error": msgspec.to_builtins(node.error),
+        "updated_at": node.updated_at,
+    }
+
+
+def _diff(old: Node | None, new: Node) -> dict[str, Any]:
+    """The smallest ``NodePatch`` from `old` to `new`. Unchanged children are recognised by identity, at no cost."""
+    if old is None:
+        return _describe(new)
+    changes: dict[str, Any] = {}
+    if new.state != old.state:
+        changes["state"] = new.state
+    if new.count != old.count:
+        changes["count"] = new.count
+    if new.error != old.error:
+        changes["error"] = msgspec.to_builtins(new.error)
+    if new.updated_at != old.updated_at:
+        changes["updated_at"] = new.updated_at
+    if new.child_paths is not old.child_paths and new.child_paths != old.child_paths:
+        known = len(old.child_paths)
+        if new.child_paths[:known] == old.child_paths:
+            changes["added"] = get_child_names(new.child_paths[known:])
+        else:
+            changes["children"] = get_child_names(new.child_paths)
+    return changes
+
+
+def _merge(noted: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Fold a later ``NodePatch`` into an earlier one that was not sent yet."""
+    added = changes.pop("added", None)
+    if "children" in changes:
+        noted.pop("added", None)
+    noted.update(changes)
+    if added is not None:
+        place = "children" if "children" in noted else "added"
+        noted[place] = [*noted.get(place, ()), *added]

@@ -1,0 +1,95 @@
+"""The tree without a browser: text for terminals, logs and tests; HTML for saved notebooks and static exports.
+
+Both are drawn from the same snapshot that the widget paints from. The text holds no times and no addresses, so that two
+runs that did the same look the same. The HTML needs no script, no style sheet and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from html import escape
+from typing import Any, Final
+
+from itx_notebook.streams.path import get_label
+from itx_notebook.tree.values import Snapshot
+
+__all__ = ["render_html", "render_text"]
+
+_MAX_ROWS: Final = 500
+"""Rows drawn statically at the most; a live view has no such limit."""
+
+
+def render_text(snapshot: Snapshot) -> str:
+    """The visible rows as a drawn tree, one a line."""
+    lines = [f"Streams of {snapshot.project['slug']}"]
+    for row in _get_rows(snapshot):
+        fact = _get_fact(row.node)
+        lines.append(f"{row.rails}{row.label}{'  ' + fact if fact else ''}")
+    if (hidden := len(lines) - 1 - _MAX_ROWS) > 0:
+        lines = [*lines[: _MAX_ROWS + 1], f"… and {hidden:,} more"]
+    return "\n".join(lines)
+
+
+def render_html(snapshot: Snapshot) -> str:
+    """The visible rows as a table-free block of HTML with inline styles."""
+    rows = list(_get_rows(snapshot))
+    body = "".join(
+        f'<div style="white-space:pre;overflow:hidden;text-overflow:ellipsis" title="{escape(row.path)}">'
+        f'<span style="opacity:.5">{escape(row.rails)}</span>{escape(row.label)}'
+        f'<span style="opacity:.7">{"  " + escape(fact) if (fact := _get_fact(row.node)) else ""}</span></div>'
+        for row in rows[:_MAX_ROWS]
+    )
+    if len(rows) > _MAX_ROWS:
+        body += f"<div>… and {len(rows) - _MAX_ROWS:,} more</div>"
+    taken = datetime.fromtimestamp(snapshot.taken_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return (
+        '<div style="font:13px/1.6 ui-monospace,monospace;border:1px solid rgba(128,128,128,.35);'
+        'border-radius:4px;padding:6px 10px;max-width:720px">'
+        f'<div style="font-weight:600">Streams <span style="opacity:.7">{escape(snapshot.project["slug"])}</span></div>'
+        f'{body}<div style="opacity:.7;margin-top:4px">snapshot of {taken}</div></div>'
+    )
+
+
+class _Row:
+    __slots__ = ("label", "node", "path", "rails")
+
+    def __init__(self, path: str, label: str, rails: str, node: dict[str, Any] | None) -> None:
+        self.path = path
+        self.label = label
+        self.rails = rails
+        self.node = node
+
+
+def _get_rows(snapshot: Snapshot) -> Iterator[_Row]:
+    expanded = set(snapshot.expanded)
+    # (path, label, rails of the row, rails of what hangs below it); drawn from the end
+    pending = [(snapshot.root, snapshot.root if snapshot.root != "/" else "/", "", "")]
+    while pending:
+        path, label, rails, below = pending.pop()
+        node = snapshot.nodes.get(path)
+        yield _Row(path, label, rails, node)
+        if node is None or path not in expanded:
+            continue
+        names = sorted(node["children"])
+        children = [
+            (
+                f"{path.rstrip('/')}/{name}",
+                get_label(name),
+                below + ("└─ " if name == names[-1] else "├─ "),
+                below + ("   " if name == names[-1] else "│  "),
+            )
+            for name in names
+        ]
+        pending += reversed(children)
+
+
+def _get_fact(node: dict[str, Any] | None) -> str:
+    if node is None:
+        return ""
+    count = node["count"]
+    fact = "" if count is None else f"{count:,} event{'' if count == 1 else 's'}"
+    error = node["error"]
+    if error is not None:
+        fact += f"{'  ' if fact else ''}! {error['code']}: {error['message']}"
+    return fact

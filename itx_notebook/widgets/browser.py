@@ -1,0 +1,219 @@
+"""The stream tree in the notebook: a :class:`~itx_notebook.tree.LiveTree` at one end of a lossy comm.
+
+The channel loses messages under load, so nothing is believed to have arrived: patches are numbered, a heartbeat carries
+the current number, and a browser that sees a gap asks for the snapshot again. Everything is sent from the I/O thread,
+which keeps the order; handlers, which may run on any thread, only pass on what was asked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import weakref
+from pathlib import Path
+from typing import Any, Final
+
+import anywidget
+import msgspec
+import traitlets
+from IPython.core.getipython import get_ipython
+
+from itx_notebook._loop import get_io_loop
+from itx_notebook.errors import ItxError
+from itx_notebook.streams import parse_stream_path
+from itx_notebook.tree import LiveTree, make_node_error, render_html, render_text
+
+__all__ = ["StreamTreeBrowser"]
+
+_log = logging.getLogger("itx_notebook")
+
+_STATIC: Final = Path(__file__).parent / "static"
+_HEARTBEAT: Final = 2.0
+"""Seconds between heartbeats; the browser takes three missing ones for a lost kernel."""
+_DEFAULT_HEIGHT: Final = 420
+
+
+def _read_static(name: str) -> str:
+    try:
+        return (_STATIC / name).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ItxError(
+            f"The front end's file {name} is missing from the installation.",
+            code="INTERNAL",
+            details={"path": str(_STATIC / name)},
+            hint="In a checkout: make build. Otherwise reinstall itx-notebook.",
+        ) from None
+
+
+class StreamTreeBrowser(anywidget.AnyWidget):
+    """The tree of a project's streams, live. Made by ``itx.tree()``.
+
+    Displayed, it paints at once from what is known and then follows. Where no widget can be drawn (a terminal, an
+    export, an untrusted notebook) the same tree is shown as text or HTML.
+
+    Attributes
+    ----------
+    selected_path : str or None
+        The stream chosen in the browser; may be observed (``browser.observe(f, "selected_path")``, called on the thread
+        that handled the click) and set.
+    height : int
+        Maximal height of the list, in CSS pixels.
+    """
+
+    _esm = _read_static("tree.js")
+    _css = _read_static("tree.css")
+
+    snapshot = traitlets.Dict().tag(sync=True)
+    height = traitlets.Int(_DEFAULT_HEIGHT, min=60).tag(sync=True)
+    selected_path = traitlets.Unicode(None, allow_none=True)
+
+    def __init__(self, tree: LiveTree, *, height: int = _DEFAULT_HEIGHT) -> None:
+        self._tree = tree
+        # Until the comm is open there is nobody to send to; get_state() answers from the tree from the start.
+        self._is_connected = False
+        self._has_front_end = False
+        self._sent_seq = tree.seq
+        self._told_selection: str | None = tree.get_snapshot().selected
+        super().__init__(height=height, selected_path=self._told_selection)
+        self.on_msg(self._on_message)
+        self.observe(self._on_selected_path, "selected_path")
+        _keep_frontend_route(self)
+        self._is_connected = True
+        _send_snapshots_after_cells(self)
+        self._on_loop(self._open)
+
+    # -- state -------------------------------------------------------------------------------------------------------
+
+    def get_state(self, key: Any = None, drop_defaults: Any = False) -> Any:  # noqa: FBT002  # ipywidgets' signature
+        """The synced traits, the snapshot always as of now: a reload, a save and a resync see the live tree."""
+        if key is None or key == "snapshot" or (not isinstance(key, str) and "snapshot" in key):
+            snapshot = self._tree.get_snapshot()
+            self._trait_values["snapshot"] = msgspec.to_builtins(snapshot)
+        return super().get_state(key, drop_defaults)
+
+    def __repr__(self) -> str:
+        return render_text(self._tree.get_snapshot())
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        snapshot = self._tree.get_snapshot()
+        return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
+
+    def close(self) -> None:
+        """Stop following and take the view off the page. What was saved with the notebook keeps the last snapshot."""
+        if self._is_connected:
+            self._send_snapshot()
+            self._is_connected = False
+            self._on_loop(self._tree.close)
+            # ipywidgets makes a Layout for every widget and leaves it behind.
+            self.layout.close()
+        super().close()
+
+    # -- from the browser --------------------------------------------------------------------------------------------
+
+    def _on_message(self, _widget: Any, content: Any, _buffers: Any) -> None:
+        """On the main thread or a subshell's. What is raised here would be shown nowhere, so it is drawn instead."""
+        try:
+            self._take(content)
+        except Exception as error:
+            notice = msgspec.to_builtins(make_node_error(error))
+            self._on_loop(self._send, {"kind": "error", "error": notice})
+
+    def _take(self, content: Any) -> None:
+        kind = content.get("kind") if isinstance(content, dict) else None
+        match kind:
+            case "hello":
+                self._has_front_end = True
+                self._on_loop(self._beat)
+            case "resync":
+                self._on_loop(self._send_snapshot)
+            case "expand" | "collapse" | "refresh":
+                self._on_loop(getattr(self._tree, kind), parse_stream_path(content.get("path")))
+            case "select":
+                self.selected_path = parse_stream_path(content.get("path"))
+            case _:
+                raise ItxError(
+                    f"The browser sent {content!r}, which this version does not know.",
+                    code="BAD_REQUEST",
+                    hint="Reload the page: its code may be of another version than the kernel's.",
+                )
+
+    def _on_selected_path(self, change: Any) -> None:
+        self._on_loop(self._tree.select, change["new"])
+
+    # -- to the browser, on the I/O thread ---------------------------------------------------------------------------
+
+    def _on_loop(self, call: Any, *args: Any) -> None:
+        get_io_loop().call_soon_threadsafe(call, *args, context=contextvars.Context())
+
+    def _open(self) -> None:
+        self._tree.subscribe(self._send_patch)
+        self._tree.open()
+        self._schedule_beat()
+
+    def _send_patch(self, seq: int, patch: dict[str, Any]) -> None:
+        self._send({"kind": "patch", "seq": seq, **patch})
+        if "selected" in patch and patch["selected"] != self.selected_path:
+            self.selected_path = patch["selected"]
+
+    def _schedule_beat(self) -> None:
+        get_io_loop().call_later(_HEARTBEAT, self._beat_and_go_on, context=contextvars.Context())
+
+    def _beat_and_go_on(self) -> None:
+        if self._is_connected and self.comm is not None:
+            self._beat()
+            self._schedule_beat()
+
+    def _beat(self) -> None:
+        snapshot_facts = {"seq": self._tree.seq, "session": self._tree.session}
+        self._send({"kind": "heartbeat", **snapshot_facts, "now": self._tree.now_ms()})
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._is_connected and self.comm is not None:
+            # A kernel that shuts down closes its sockets first; there is nobody left to tell.
+            with contextlib.suppress(OSError, RuntimeError):
+                self.send(message)
+
+    def _send_snapshot(self) -> None:
+        if self._is_connected and self.comm is not None:
+            self._sent_seq = self._tree.seq
+            self.send_state("snapshot")
+
+    def send_snapshot_if_unseen(self) -> None:
+        """Give a runner that has no browser (nbconvert, nbclient) the tree as of now, if it has changed.
+
+        Patches are not state: such a runner would store the tree as it was first displayed. Any thread.
+        """
+        if not self._has_front_end and self._tree.seq != self._sent_seq:
+            self._on_loop(self._send_snapshot)
+
+
+def _keep_frontend_route(widget: anywidget.AnyWidget) -> None:
+    """Let the browser's clicks arrive while a cell is busy.
+
+    ipykernel 7.4 sends a comm's incoming messages to the thread that last published on it, which for us is never the
+    subshell the browser chose. NOTE: a private name of ``comm``; without it clicks wait for the cell, nothing else.
+    """
+    if hasattr(widget.comm, "_reply_subshell_for"):
+        widget.comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001  # see the NOTE
+
+
+_browsers: weakref.WeakSet[StreamTreeBrowser] = weakref.WeakSet()
+
+
+def _send_snapshots_after_cells(browser: StreamTreeBrowser) -> None:
+    shell = get_ipython()
+    if shell is not None and not _browsers:
+        with contextlib.suppress(ValueError):
+            shell.events.unregister("post_run_cell", _after_cell)
+        shell.events.register("post_run_cell", _after_cell)
+    _browsers.add(browser)
+
+
+def _after_cell(_result: Any) -> None:
+    for browser in tuple(_browsers):
+        browser.send_snapshot_if_unseen()
