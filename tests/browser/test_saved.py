@@ -1,0 +1,86 @@
+"""A notebook that is opened again, exported, or looked at by somebody else: the snapshot, and that it is one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.lab import LabServer, OpenNotebook, open_page
+
+pytestmark = pytest.mark.browser
+
+CELL = """
+import itx_notebook
+itx = itx_notebook.connect()
+itx.streams.get("/agents/slack").append("demo.hello")
+itx.tree(expand=["/agents"])
+"""
+
+
+def test_notebook_when_reopened_with_saved_state_paints_the_snapshot_before_any_cell_runs(
+    notebook: OpenNotebook, lab: LabServer, browser: Browser
+) -> None:
+    page = notebook(CELL, 'itx.streams.get("/agents/mail").append("demo.hello")')
+    page.run(1)
+    page.run(2)
+    expect(page.row("/agents/mail")).to_be_visible()
+    # The front end puts the newest state into what is saved once it has been quiet for a second.
+    expect(page.status).to_have_text("live")
+    page.wait_until_saveable("/agents", "mail")
+    page.save()
+    page.close_and_end_kernel()
+    with open_page(lab, browser, page.path, page.home) as reopened:
+        expect(reopened.row("/agents/slack")).to_be_visible()
+        expect(reopened.row("/agents/mail")).to_be_visible()
+        expect(reopened.status).to_contain_text("snapshot of")
+        reopened.close_and_end_kernel()
+
+
+@pytest.fixture
+def executed(tmp_path: Path) -> Path:
+    """A notebook with the tree, executed by nbconvert without any browser."""
+    source = tmp_path / "export.ipynb"
+    cells = [f"import os\nos.environ['ITX_HOME'] = {str(tmp_path / 'itx')!r}", CELL]
+    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), source)
+    return source
+
+
+def test_static_export_when_opened_without_a_network_shows_the_tree(executed: Path, browser: Browser) -> None:
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "nbconvert", "--execute", "--to", "html"),
+            *("--ExecutePreprocessor.store_widget_state=False", str(executed)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(executed.with_suffix(".html").as_uri())
+    expect(page.get_by_text("Streams default")).to_be_visible()
+    expect(page.get_by_text("slack")).to_be_visible()
+    expect(page.get_by_text("snapshot of")).to_be_visible()
+    context.close()
+
+
+def test_untrusted_notebook_when_opened_shows_the_static_tree(
+    executed: Path, lab: LabServer, browser: Browser, tmp_path: Path
+) -> None:
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--inplace"),
+            *("--ExecutePreprocessor.store_widget_state=False", str(executed)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    copy = lab.root / f"untrusted-{tmp_path.name}.ipynb"
+    copy.write_bytes(executed.read_bytes())
+    with open_page(lab, browser, copy, tmp_path / "itx") as page:
+        expect(page.page.get_by_text("slack")).to_be_visible()
+        page.close_and_end_kernel()
