@@ -98,7 +98,9 @@ def _check_text(text: str, where: str) -> None:
 def _short(value: Any) -> str:
     text = repr(value)
     text = text if len(text) <= 60 else f"{text[:57]}…"
-    return text if type(value) is str else f"{text} ({type(value).__module__}.{type(value).__qualname__})"
+    kind = type(value)
+    where = "" if kind.__module__ == "builtins" else f"{kind.__module__}."
+    return text if kind is str else f"{text} ({where}{kind.__qualname__})"
 
 
 def _refusal(where: str, fault: str, hint: str) -> ItxError:

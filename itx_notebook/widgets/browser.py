@@ -121,7 +121,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
             self._take(content)
         except Exception as error:
             notice = msgspec.to_builtins(make_node_error(error))
-            self._on_loop(self._send, {"kind": "error", "error": notice})
+            self._on_loop(self._tell, {"kind": "error", "error": notice})
 
     def _take(self, content: Any) -> None:
         kind = content.get("kind") if isinstance(content, dict) else None
@@ -156,7 +156,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._schedule_beat()
 
     def _send_patch(self, seq: int, patch: dict[str, Any]) -> None:
-        self._send({"kind": "patch", "seq": seq, **patch})
+        self._tell({"kind": "patch", "seq": seq, **patch})
         if "selected" in patch and patch["selected"] != self.selected_path:
             self.selected_path = patch["selected"]
 
@@ -170,9 +170,9 @@ class StreamTreeBrowser(anywidget.AnyWidget):
 
     def _beat(self) -> None:
         snapshot_facts = {"seq": self._tree.seq, "session": self._tree.session}
-        self._send({"kind": "heartbeat", **snapshot_facts, "now": self._tree.now_ms()})
+        self._tell({"kind": "heartbeat", **snapshot_facts, "now": self._tree.now_ms()})
 
-    def _send(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: dict[str, Any]) -> None:
         if self._is_connected and self.comm is not None:
             # A kernel that shuts down closes its sockets first; there is nobody left to tell.
             with contextlib.suppress(OSError, RuntimeError):
