@@ -168,20 +168,21 @@ class NotebookPage:
 
     def wait_until_saveable(self, path: str, child: str) -> None:
         """Wait until the widget state that a save would keep names `child` below `path`."""
-        self.page.wait_for_function(
+        self.page.evaluate(
             """async ([path, child]) => {
-                const cells = window.jupyterapp.shell.currentWidget.content.model.cells;
-                const ids = [...cells].flatMap(cell => cell.outputs?.toJSON() ?? [])
-                    .map(output => output.data?.['application/vnd.jupyter.widget-view+json']?.model_id);
-                const view = document.querySelector('.itx-header')?.closest('.jp-OutputArea-child');
-                const panel = window.jupyterapp.shell.currentWidget;
-                const factory = panel.content.rendermime.createRenderer('application/vnd.jupyter.widget-view+json');
-                const manager = await factory._manager.promise;
-                const model = await manager.get_model(ids.filter(Boolean).at(-1));
-                return view && model.get('snapshot').nodes[path]?.children.includes(child);
+                const { content } = window.jupyterapp.shell.currentWidget;
+                const mime = 'application/vnd.jupyter.widget-view+json';
+                const id = [...content.model.cells].flatMap(cell => cell.outputs?.toJSON() ?? [])
+                    .map(output => output.data?.[mime]?.model_id).filter(Boolean).at(-1);
+                const manager = await content.rendermime.createRenderer(mime)._manager.promise;
+                const model = await manager.get_model(id);
+                const end = Date.now() + 15000;
+                while (!model.get('snapshot').nodes[path]?.children.includes(child)) {
+                    if (Date.now() > end) throw new Error(`nothing of ${path}/${child} in what a save would keep`);
+                    await new Promise(resolve => setTimeout(resolve, 50));
+                }
             }""",
-            arg=[path, child],
-            timeout=15_000,
+            [path, child],
         )
 
     def reload(self) -> None:
@@ -241,19 +242,19 @@ class NotebookPage:
 
     def get_count(self, path: str) -> int:
         """The number of events that the row of a stream shows."""
-        text = self.row(path).locator(".itx-count").inner_text()
+        text = self.row(path).locator(".itx-badge").inner_text()
         return int(text.replace(",", ""))
 
     def expect_count(self, path: str, count: int, timeout: float = 10.0) -> None:
         """Wait until the row of a stream shows `count` events."""
         digits = f"{count:,}"
-        expect(self.row(path).locator(".itx-count")).to_have_text(
+        expect(self.row(path).locator(".itx-badge")).to_have_text(
             re.compile(f"^({digits}|{count})$"), timeout=timeout * 1000
         )
 
     def expand(self, path: str) -> None:
         """Press the disclosure of a row."""
-        self.row(path).get_by_role("button", name=re.compile(f"^(Expand|Load) {re.escape(path)}$")).click()
+        self.row(path).locator(f'button[aria-label="Expand {path}"], button[aria-label="Load {path}"]').click()
 
 
 @contextlib.contextmanager

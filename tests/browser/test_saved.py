@@ -62,8 +62,7 @@ def test_static_export_when_opened_without_a_network_shows_the_tree(executed: Pa
     context = browser.new_context(offline=True)
     page = context.new_page()
     page.goto(executed.with_suffix(".html").as_uri())
-    expect(page.get_by_text("Streams default")).to_be_visible()
-    expect(page.get_by_text("slack")).to_be_visible()
+    expect(page.get_by_text("slack", exact=True)).to_be_visible()
     expect(page.get_by_text("snapshot of")).to_be_visible()
     context.close()
 
@@ -82,5 +81,5 @@ def test_untrusted_notebook_when_opened_shows_the_static_tree(
     copy = lab.root / f"untrusted-{tmp_path.name}.ipynb"
     copy.write_bytes(executed.read_bytes())
     with open_page(lab, browser, copy, tmp_path / "itx") as page:
-        expect(page.page.get_by_text("slack")).to_be_visible()
+        expect(page.page.get_by_text("slack", exact=True)).to_be_visible()
         page.close_and_end_kernel()

@@ -220,7 +220,7 @@ def test_two_views_when_one_model_is_displayed_twice_show_the_same(notebook: Ope
     page.run(2)
     page.run(3)
     page.page.get_by_role("button", name="Load /orders").first.click()
-    expect(page.page.locator('[role=treeitem][data-path="/orders"] .itx-count')).to_have_count(2)
+    expect(page.page.locator('[role=treeitem][data-path="/orders"] .itx-badge')).to_have_count(2)
 
 
 def test_kernel_when_restarted_is_said_to_be_gone_and_the_way_back_is_the_cell(notebook: OpenNotebook) -> None:
