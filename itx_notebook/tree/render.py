@@ -36,7 +36,7 @@ def render_html(snapshot: Snapshot) -> str:
     rows = list(_get_rows(snapshot))
     body = "".join(
         f'<div style="white-space:pre;overflow:hidden;text-overflow:ellipsis" title="{escape(row.path)}">'
-        f'<span style="opacity:.5">{escape(row.rails)}</span>{escape(row.label)}'
+        f'<span style="opacity:.5">{escape(row.rails)}</span><span>{escape(row.label)}</span>'
         f'<span style="opacity:.7">{"  " + escape(fact) if (fact := _get_fact(row.node)) else ""}</span></div>'
         for row in rows[:_MAX_ROWS]
     )
