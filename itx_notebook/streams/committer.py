@@ -23,7 +23,7 @@ from itx_notebook.types import Event, StreamEvent
 if TYPE_CHECKING:
     from itx_notebook.streams.stream import Stream
 
-__all__ = ["Draft", "GroupCommitter"]
+__all__ = ["Draft", "GroupCommitter", "engine_closed"]
 
 _SLOW_COMMIT = 0.005
 """Seconds a commit may hold the loop; a notebook's own frame is 0.040."""
@@ -125,7 +125,7 @@ class GroupCommitter:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[StreamEvent]] = loop.create_future()
         if self._closed:
-            future.set_exception(_closed())
+            future.set_exception(engine_closed())
             return future
         self._queue.append(_Request(stream, events, future, wake=wake))
         if self._idle.is_set() and not self._flush_due:
@@ -230,7 +230,8 @@ def _timed_commit(writer: Writer, writes: list[StreamWrite]) -> tuple[list[int],
     return ids, time.perf_counter() - started
 
 
-def _closed() -> ItxError:
+def engine_closed() -> ItxError:
+    """The error of everything that is asked of a closed engine."""
     return ItxError(
         "The streams engine is closed.",
         code="INTERNAL",

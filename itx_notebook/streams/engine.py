@@ -18,7 +18,7 @@ from typing import Any
 
 from itx_notebook._clock import Clock, SystemClock
 from itx_notebook.errors import ItxError
-from itx_notebook.streams.committer import Draft, GroupCommitter
+from itx_notebook.streams.committer import Draft, GroupCommitter, engine_closed
 from itx_notebook.streams.core import core_type
 from itx_notebook.streams.path import ROOT
 from itx_notebook.streams.storage import Reader, Store
@@ -69,7 +69,9 @@ class StreamEngine:
 
     @property
     def reader(self) -> Reader:
-        """The read-only side of the store."""
+        """The read-only side of the store. Raises once the store is closed."""
+        if self._store.is_closed:
+            raise engine_closed()
         return self._store.reader
 
     def stream(self, namespace: str, path: str) -> Stream:

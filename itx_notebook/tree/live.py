@@ -84,7 +84,7 @@ class LiveTree:
         self._frame_timer: TimerHandle | None = None
         self._frame_end: asyncio.Future[None] | None = None
         self._last_frame = -FRAME
-        self._is_closed = False
+        self._is_open = False
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -111,11 +111,12 @@ class LiveTree:
 
     def open(self) -> None:
         """Begin to follow."""
+        self._is_open = True
         self._follow_wanted()
 
     def close(self) -> None:
         """Stop following. Repeating is harmless."""
-        self._is_closed = True
+        self._is_open = False
         for watch in self._watches.values():
             watch.close()
         self._watches.clear()
@@ -188,7 +189,7 @@ class LiveTree:
 
     def _follow_wanted(self) -> None:
         """Start watching what has become wanted and stop what no longer is."""
-        if self._is_closed:
+        if not self._is_open:
             return
         wanted = self._model.get_wanted()
         for path in self._watches.keys() - set(wanted):
@@ -227,7 +228,7 @@ class LiveTree:
     # -- frames ------------------------------------------------------------------------------------------------------
 
     def _begin_frame(self) -> None:
-        if self._frame_timer is not None or self._is_closed or not self._model.has_changes:
+        if self._frame_timer is not None or not self._is_open or not self._model.has_changes:
             return
         self._frame_end = asyncio.get_running_loop().create_future()
         wait = max(0.0, self._last_frame + FRAME - self._clock.monotonic())

@@ -30,6 +30,7 @@ class Store:
         self.directory = directory
         self.writer = writer
         self.reader = reader
+        self.is_closed = False
         self._lock = lock
 
     @classmethod
@@ -55,6 +56,7 @@ class Store:
 
     def close(self) -> None:
         """Close the file and let others have it. Repeating is harmless."""
+        self.is_closed = True
         self.reader.close()
         self.writer.close()
         self._lock.release()
