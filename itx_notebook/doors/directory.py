@@ -5,6 +5,7 @@ The log is the truth here too: a project is a fact appended once, and the direct
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from typing import Any, Final
@@ -29,6 +30,8 @@ class Directory:
         self._log = engine.stream(GLOBAL_NAMESPACE, "/projects")
         self._by_id: dict[str, Project] = {}
         self._id_by_slug: dict[str, str] = {}
+        # Between looking whether slug and id are free and folding the fact, nobody else may look.
+        self._creating = asyncio.Lock()
 
     @classmethod
     async def open(cls, engine: StreamEngine) -> Directory:
@@ -73,16 +76,20 @@ class Directory:
         if project_id is not None and not is_project_id(project_id):
             raise ItxError(f"Project id {project_id!r} does not begin with prj_.", code="BAD_REQUEST")
         new_id = project_id or f"prj_{uuid.uuid4().hex}"
-        self._check_free(slug, new_id)
-        payload = {"id": new_id, "slug": slug}
-        event = await self._log.append(
-            {"type": _PROJECT_CREATED, "payload": payload, "idempotencyKey": f"project-created:{slug}"}
-        )
-        # Another create of the same slug may have been under way: the log decides whose it is.
-        self._fold(event)
-        project = self._by_id[self._id_by_slug[slug]]
-        if project.id != new_id:
+        async with self._creating:
             self._check_free(slug, new_id)
+            event = await self._log.append(
+                {
+                    "type": _PROJECT_CREATED,
+                    "payload": {"id": new_id, "slug": slug},
+                    "idempotencyKey": f"project-created:{slug}",
+                }
+            )
+            self._fold(event)
+            # A create that was cancelled after its commit left a fact that had not been folded yet.
+            if self._id_by_slug[slug] != new_id:
+                self._check_free(slug, new_id)
+        project = self._by_id[new_id]
         await self._engine.stream(project.id, "/").wake()
         return project
 
