@@ -185,7 +185,13 @@ class Stream:
         self._connections[name] = subscription
         if presence:
             fact = {"subscriptionKey": name, "direction": "inbound"}
-            await self._record("subscriber-connected", fact)
+            try:
+                await self._record("subscriber-connected", fact)
+            except asyncio.CancelledError:
+                # Nobody got the handle that could end this connection.
+                self._detach(subscription)
+                self._record_disconnected(subscription)
+                raise
         subscription.stream_max_offset = self.load().max_offset
         subscription.open()
         return subscription
@@ -203,9 +209,12 @@ class Stream:
         _log.warning("a subscriber of %s was dropped", self.path, exc_info=subscription.error)
         self._detach(subscription)
         if not subscription.is_silent:
-            self._engine.start(
-                self._record("subscriber-disconnected", {"subscriptionKey": subscription.key, "reason": "unsubscribed"})
-            )
+            self._record_disconnected(subscription)
+
+    def _record_disconnected(self, subscription: Subscription) -> None:
+        """Append the fact in the background."""
+        fact = {"subscriptionKey": subscription.key, "reason": "unsubscribed"}
+        self._engine.start(self._record("subscriber-disconnected", fact))
 
     def _detach(self, subscription: Subscription) -> None:
         subscription.close()
