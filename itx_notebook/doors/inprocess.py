@@ -7,9 +7,10 @@ the same ones. They run on the engine's loop.
 from __future__ import annotations
 
 import json
+import operator
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, SupportsIndex
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -226,8 +227,11 @@ def _with_metadata(event: Event) -> Event:
 
 
 def _parse_cursor(value: object, name: str) -> Cursor:
-    if value == "start" or value == "end" or (type(value) is int and value >= 0):
+    if value == "start" or value == "end":
         return value
+    # An index, not only an int: offsets out of a frame are numpy's.
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool) and (offset := operator.index(value)) >= 0:
+        return offset
     raise ItxError(
         f'{name} {value!r} is not "start", "end" or an offset of 0 or more.',
         code="BAD_REQUEST",
