@@ -1,0 +1,150 @@
+// What the tree knows, what is open, and the rows that follow from both, kept in step.
+//
+// Every change costs what it touches, not what the tree holds: counts leave the rows alone, a new child is one
+// binary search and one insertion, opening and closing copy the branch.
+
+import type { NodeError, NodePatch, TreeNode } from "./channel.ts";
+import { comparePaths, joinPath } from "./path.ts";
+import { findRow, lowerBound, replaceRows, rowsBelow, subtreeEnd, visibleRows } from "./rows.ts";
+
+/** From this many new children on, sorting once is cheaper than inserting each. */
+const MAX_INSERTED = 64;
+
+const NO_CHILDREN: readonly string[] = [];
+
+export class NodeTable {
+  #nodes = new Map<string, TreeNode>();
+  #expanded = new Set<string>();
+  #troubled = new Set<string>();
+  #rows: string[] = ["/"];
+  #root = "/";
+
+  get root(): string {
+    return this.#root;
+  }
+
+  /** Visible paths from top to bottom. */
+  get rows(): readonly string[] {
+    return this.#rows;
+  }
+
+  /** Paths of nodes with an error, visible or not: their rows are taller. */
+  get troubled(): ReadonlySet<string> {
+    return this.#troubled;
+  }
+
+  get(path: string): TreeNode | undefined {
+    return this.#nodes.get(path);
+  }
+
+  childrenOf(path: string): readonly string[] {
+    return this.#nodes.get(path)?.children ?? NO_CHILDREN;
+  }
+
+  isExpanded(path: string): boolean {
+    return this.#expanded.has(path);
+  }
+
+  /** Replace everything. The node objects become the table's own. */
+  load(root: string, nodes: Record<string, TreeNode>, expanded: readonly string[]): void {
+    this.#root = root;
+    this.#nodes = new Map(Object.entries(nodes));
+    this.#expanded = new Set(expanded);
+    this.#troubled = new Set();
+    for (const [path, node] of this.#nodes) {
+      node.children = sortedSegments(node.children);
+      if (troubleOf(node)) this.#troubled.add(path);
+    }
+    this.#rows = visibleRows(root, (path) => this.childrenOf(path), this.#expanded);
+  }
+
+  /** Fold one node's patch in; `null` forgets the node, whose row stays as long as its parent names it. */
+  patch(path: string, patch: NodePatch | null): void {
+    if (patch === null) {
+      this.#nodes.delete(path);
+      this.#troubled.delete(path);
+      this.#redrawBelow(path);
+      return;
+    }
+    const known = this.#nodes.get(path);
+    const node = known ?? { state: "unloaded", count: null, children: [], error: null, updated_at: null };
+    const { added, children, ...fields } = patch;
+    Object.assign(node, fields);
+    if (!known) this.#nodes.set(path, node);
+    if (troubleOf(node)) this.#troubled.add(path);
+    else this.#troubled.delete(path);
+    if (children || (added && added.length > MAX_INSERTED)) {
+      node.children = sortedSegments([...(children ?? node.children), ...(added ?? [])]);
+      this.#redrawBelow(path);
+    } else if (added) {
+      for (const segment of added) this.#addChild(path, node, segment);
+    }
+  }
+
+  /** Open a node; false where it was open. */
+  expand(path: string): boolean {
+    if (this.#expanded.has(path)) return false;
+    this.#expanded.add(path);
+    this.#redrawBelow(path);
+    return true;
+  }
+
+  /** Close a node; false where it was closed. What is open below it stays so for the next time. */
+  collapse(path: string): boolean {
+    if (!this.#expanded.delete(path)) return false;
+    this.#redrawBelow(path);
+    return true;
+  }
+
+  /** A copy that shares nothing with the table, in the shape of the snapshot. */
+  copy(): { nodes: Record<string, TreeNode>; expanded: string[] } {
+    const nodes: Record<string, TreeNode> = {};
+    for (const [path, node] of this.#nodes) nodes[path] = { ...node, children: node.children.slice() };
+    return { nodes, expanded: [...this.#expanded] };
+  }
+
+  #addChild(path: string, node: TreeNode, segment: string): void {
+    const { children } = node;
+    const at = lowerBound(children.length, (i) => comparePaths(children[i] ?? "", segment) < 0);
+    if (children[at] === segment) return;
+    children.splice(at, 0, segment);
+    if (!this.#expanded.has(path) || findRow(this.#rows, path) < 0) return;
+    const child = joinPath(path, segment);
+    const below = rowsBelow(child, (p) => this.childrenOf(p), this.#expanded);
+    replaceRows(this.#rows, -findRow(this.#rows, child) - 1, 0, [child, ...below]);
+  }
+
+  #redrawBelow(path: string): void {
+    const index = findRow(this.#rows, path);
+    if (index < 0) return;
+    const removed = subtreeEnd(this.#rows, index) - index - 1;
+    const below = rowsBelow(path, (p) => this.childrenOf(p), this.#expanded);
+    if (removed + below.length > 0) replaceRows(this.#rows, index + 1, removed, below);
+  }
+}
+
+/** Has the node anything to show besides its name? */
+export function hasData(node: TreeNode | undefined): boolean {
+  if (!node) return false;
+  const { state, count, children, updated_at } = node;
+  return state === "loaded" || count !== null || updated_at !== null || children.length > 0;
+}
+
+/** What went wrong with the node last, or null. A node in error always has something to say. */
+export function troubleOf(node: TreeNode | undefined): NodeError | null {
+  if (node?.state !== "error") return node?.error ?? null;
+  return node.error ?? UNEXPLAINED;
+}
+
+const UNEXPLAINED: NodeError = {
+  code: "INTERNAL",
+  message: "The stream state could not be read.",
+  hint: null,
+  details: null,
+};
+
+/** Segments in order and each once; the kernel mostly sends them so, and then nothing is sorted. */
+function sortedSegments(segments: readonly string[]): string[] {
+  const isSorted = segments.every((s, i) => i === 0 || comparePaths(segments[i - 1] ?? "", s) < 0);
+  return isSorted ? segments.slice() : [...new Set(segments)].sort(comparePaths);
+}

@@ -1,0 +1,319 @@
+// The tree of one widget in the browser: it follows the kernel's numbered patches, notices what it missed, and
+// keeps working when nobody answers. It owns no DOM; all views of one model share one store.
+
+import {
+  type Connection,
+  type Heartbeat,
+  type NodeError,
+  type Outgoing,
+  type Patch,
+  type Project,
+  parseMessage,
+  parseSnapshot,
+  SNAPSHOT_VERSION,
+  type Snapshot,
+} from "./channel.ts";
+import type { Clock } from "./clock.ts";
+import { Link, type LinkState } from "./link.ts";
+import { MalformedMessage } from "./malformed.ts";
+import { hasData, NodeTable } from "./nodes.ts";
+
+/** How long an asked-for snapshot may take before it is asked for again. */
+export const RESYNC_RETRY_MS = 2_000;
+/** How long the tree must rest before its snapshot is written into the model. */
+export const QUIET_MS = 1_000;
+/** A tree that never rests is written this often: the whole of it is compared each time. */
+export const MAX_UNSAVED_MS = 30_000;
+
+export interface StoreSeams {
+  clock: Clock;
+  /** Send one custom message to the kernel; may throw or reject when there is none. */
+  send(message: Outgoing): unknown;
+  /** Write the snapshot into the model, where the front end finds it when the notebook is saved. */
+  save(snapshot: Snapshot): void;
+}
+
+export class TreeStore {
+  readonly tree = new NodeTable();
+
+  // What the snapshot carried besides the nodes.
+  #seq = 0;
+  #session: string | null = null;
+  #takenAt = 0;
+  #project: Project = { id: "", slug: "" };
+  #selected: string | null = null;
+  #connection: Connection = { state: "live", since: 0, detail: null };
+
+  // Where the channel stands.
+  readonly #link: Link;
+  readonly #seams: StoreSeams;
+  /** The number a snapshot must reach before patches count again; null while none was missed. */
+  #gap: number | null = null;
+  #cancelRetry: () => void = () => {};
+  /** The last word on each matter while nobody listened, told when somebody does. */
+  readonly #untold = new Map<string, Outgoing>();
+
+  // What waits to be written into the model.
+  #unsavedSince: number | null = null;
+  #saved: Snapshot | null = null;
+  #cancelSave: () => void = () => {};
+
+  #notice: NodeError | null = null;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(seams: StoreSeams) {
+    this.#seams = seams;
+    this.#link = new Link(seams.clock, () => this.#changed());
+  }
+
+  get project(): Project {
+    return this.#project;
+  }
+
+  get selected(): string | null {
+    return this.#selected;
+  }
+
+  get connection(): Connection {
+    return this.#connection;
+  }
+
+  get link(): LinkState {
+    return this.#link.state;
+  }
+
+  /** When the tree was last known to be true, in epoch milliseconds by the kernel's clock. */
+  get takenAt(): number {
+    return this.#takenAt;
+  }
+
+  /** A trouble of the whole widget, until the next good patch or `dismiss`. */
+  get notice(): NodeError | null {
+    return this.#notice;
+  }
+
+  /** Might a request be answered? */
+  get canAsk(): boolean {
+    return this.link.phase === "live" || this.link.phase === "connecting";
+  }
+
+  /** Does a loading node really load at this moment? */
+  get isFlowing(): boolean {
+    return this.#link.isLive && this.#connection.state === "live";
+  }
+
+  /** Greet the kernel, and begin to listen for it. */
+  open(): void {
+    this.#link.open();
+    this.#send({ kind: "hello" });
+  }
+
+  /** Release every timer and listener; nothing is drawn or sent by the store's own doing afterwards. */
+  close(): void {
+    this.#link.close();
+    this.#cancelRetry();
+    this.#cancelSave();
+    this.#listeners.clear();
+  }
+
+  /** Call `listener` after every change; the result takes it back. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * Take a snapshot over. One that says nothing new is left alone: the kernel also sends snapshots for the sake
+   * of whoever saves the notebook.
+   */
+  load(raw: unknown): void {
+    // Writing the model reports a change as the kernel's own writing does.
+    if (raw === this.#saved && raw !== null) return;
+    const read = this.#read(() => parseSnapshot(raw));
+    if (!read) return;
+    const { snapshot, complaint } = read;
+    const { seq, session } = snapshot;
+    const wanted = session !== this.#session || (this.#gap === null ? seq > this.#seq : seq >= this.#gap);
+    if (!wanted) return;
+    this.#seq = seq;
+    this.#session = session;
+    this.#takenAt = snapshot.taken_at;
+    this.#project = snapshot.project;
+    this.#selected = snapshot.selected;
+    this.#connection = snapshot.connection;
+    this.tree.load(snapshot.root, snapshot.nodes, snapshot.expanded);
+    this.#gap = null;
+    this.#cancelRetry();
+    if (complaint) this.#complain(complaint);
+    this.#changed();
+  }
+
+  /** Take one custom message from the kernel. */
+  receive(raw: unknown): void {
+    const message = this.#read(() => parseMessage(raw));
+    switch (message?.kind) {
+      case "patch":
+        this.#takePatch(message);
+        break;
+      case "heartbeat":
+        this.#takeHeartbeat(message);
+        break;
+      case "error":
+        this.#notice = message.error;
+        this.#changed();
+    }
+  }
+
+  /** The front end says that something befell the comm: believe it gone, unless it answers. */
+  doubt(): void {
+    this.#link.lose();
+    this.#send({ kind: "hello" });
+  }
+
+  /** Open a node at once and tell the kernel, which loads it; nothing where it could only stay empty. */
+  expand(path: string): void {
+    if (!this.canAsk && !hasData(this.tree.get(path))) return;
+    if (this.tree.expand(path)) this.#tell(`fold ${path}`, { kind: "expand", path });
+  }
+
+  collapse(path: string): void {
+    if (this.tree.collapse(path)) this.#tell(`fold ${path}`, { kind: "collapse", path });
+  }
+
+  toggle(path: string): void {
+    if (this.tree.isExpanded(path)) this.collapse(path);
+    else this.expand(path);
+  }
+
+  select(path: string): void {
+    this.#selected = path;
+    this.#tell("select", { kind: "select", path });
+  }
+
+  refresh(path: string): void {
+    this.#send({ kind: "refresh", path });
+  }
+
+  dismiss(): void {
+    this.#notice = null;
+    this.#changed();
+  }
+
+  #takePatch(patch: Patch): void {
+    this.#hear();
+    if (patch.seq <= this.#seq || this.#gap !== null) return;
+    if (patch.seq !== this.#seq + 1) {
+      this.#miss(patch.seq);
+      return;
+    }
+    this.#seq = patch.seq;
+    for (const [path, node] of Object.entries(patch.nodes ?? {})) this.tree.patch(path, node);
+    for (const path of patch.expand ?? []) this.tree.expand(path);
+    for (const path of patch.collapse ?? []) this.tree.collapse(path);
+    if (patch.selected !== undefined) this.#selected = patch.selected;
+    if (patch.connection) this.#connection = patch.connection;
+    this.#notice = null;
+    this.#touch();
+  }
+
+  #takeHeartbeat({ seq, session, now }: Heartbeat): void {
+    if (session !== this.#session) {
+      this.#miss(seq);
+      return;
+    }
+    const isBack = !this.#link.isLive;
+    this.#hear();
+    if (seq > this.#seq || (isBack && seq !== this.#seq)) this.#miss(seq);
+    else this.#takenAt = now;
+  }
+
+  #hear(): void {
+    this.#link.hear();
+    if (this.#untold.size === 0) return;
+    const messages = [...this.#untold.values()];
+    this.#untold.clear();
+    for (const message of messages) this.#send(message);
+  }
+
+  /** Something up to `seq` did not arrive: ask for everything, until it comes. */
+  #miss(seq: number): void {
+    if (this.#gap !== null) return;
+    this.#gap = seq;
+    this.#askResync();
+  }
+
+  #askResync(): void {
+    this.#cancelRetry();
+    this.#cancelRetry = this.#seams.clock.after(RESYNC_RETRY_MS, () => this.#askResync());
+    this.#send({ kind: "resync", have: this.#seq });
+  }
+
+  /** Tell the kernel what a person did, now or later: it happened already. */
+  #tell(matter: string, message: Outgoing): void {
+    if (this.canAsk) this.#send(message);
+    if (!this.canAsk) this.#untold.set(matter, message);
+    this.#touch();
+  }
+
+  /** Send, and learn from the failure that nobody is there. */
+  #send(message: Outgoing): void {
+    try {
+      const sent = this.#seams.send(message);
+      // Some hosts send asynchronously, and would report a dead kernel as an unhandled rejection.
+      if (sent instanceof Promise) sent.catch(() => this.#link.lose());
+    } catch {
+      this.#link.lose();
+    }
+  }
+
+  #read<T>(parse: () => T): T | null {
+    try {
+      return parse();
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error;
+      this.#complain(error);
+      return null;
+    }
+  }
+
+  #complain(error: MalformedMessage): void {
+    this.#notice = {
+      code: "BAD_MESSAGE",
+      message: `A message from the kernel was left out: ${error.message}.`,
+      hint: "If it stays so, re-run the cell with one version of itx-notebook installed.",
+      details: null,
+    };
+    this.#changed();
+  }
+
+  /** The tree changed: draw it, and write it down once it rests. */
+  #touch(): void {
+    this.#changed();
+    const { clock } = this.#seams;
+    this.#unsavedSince ??= clock.now();
+    const patience = this.#unsavedSince + MAX_UNSAVED_MS - clock.now();
+    this.#cancelSave();
+    this.#cancelSave = clock.after(Math.max(0, Math.min(QUIET_MS, patience)), () => this.#save());
+  }
+
+  #save(): void {
+    this.#unsavedSince = null;
+    if (this.#session === null) return;
+    this.#saved = {
+      version: SNAPSHOT_VERSION,
+      seq: this.#seq,
+      session: this.#session,
+      taken_at: this.#takenAt,
+      project: this.#project,
+      root: this.tree.root,
+      ...this.tree.copy(),
+      selected: this.#selected,
+      connection: this.#connection,
+    };
+    this.#seams.save(this.#saved);
+  }
+
+  #changed(): void {
+    for (const listener of this.#listeners) listener();
+  }
+}

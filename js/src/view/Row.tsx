@@ -1,0 +1,170 @@
+import type { JSX } from "preact";
+import type { TreeNode } from "../channel.ts";
+import { hasData, troubleOf } from "../nodes.ts";
+import { comparePaths, depthBelow, lastSegment, parentOf } from "../path.ts";
+import { lowerBound } from "../rows.ts";
+import { formatTime } from "../status.ts";
+import type { TreeStore } from "../store.ts";
+import { Button } from "./Button.tsx";
+import { Chevron, RefreshIcon } from "./icons.tsx";
+import { Trouble } from "./Trouble.tsx";
+
+/** A label longer than this gives way in its middle, so that what tells siblings apart stays readable. */
+const MAX_WHOLE_LABEL = 30;
+const LABEL_TAIL = 14;
+
+interface RowProps {
+  store: TreeStore;
+  path: string;
+  id: string;
+  top: number;
+  isActive: boolean;
+  onActivate: (path: string) => void;
+  onResize: () => void;
+}
+
+/** One node of the tree, with its message where it has one. */
+export function Row({ store, path, id, top, isActive, onActivate, onResize }: RowProps): JSX.Element {
+  const { tree } = store;
+  const node = tree.get(path);
+  const isRoot = path === tree.root;
+  const isExpanded = tree.isExpanded(path);
+  const isSelected = store.selected === path;
+  const siblings = isRoot ? [path] : tree.childrenOf(parentOf(path));
+  const segment = isRoot ? path : lastSegment(path);
+  const trouble = troubleOf(node);
+  const progress = describeProgress(store, node, isExpanded);
+  // Only the active row's buttons are in the tab order: Tab leaves a tree of thousands in a few steps.
+  const tabIndex = isActive ? 0 : -1;
+  return (
+    // biome-ignore lint/a11y/useFocusableInteractive: the tree holds the focus and names the active item
+    <div
+      id={id}
+      class="itx-row"
+      style={`top:${top}px;--itx-depth:${depthBelow(path, tree.root)}`}
+      role="treeitem"
+      aria-label={[segment, node?.count != null && describeCount(node.count), progress]
+        .filter(Boolean)
+        .join(", ")}
+      aria-level={depthBelow(path, tree.root) + 1}
+      aria-setsize={siblings.length}
+      aria-posinset={lowerBound(siblings.length, (i) => comparePaths(siblings[i] ?? "", segment) < 0) + 1}
+      aria-expanded={canExpand(node) ? isExpanded : undefined}
+      aria-selected={isSelected}
+      data-active={isActive || undefined}
+      data-path={path}
+      data-tall={trouble ? "" : undefined}
+      onFocusIn={() => onActivate(path)}
+    >
+      {/* biome-ignore lint/a11y/useKeyWithClickEvents: Enter and Space select through the tree, which holds the focus */}
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: the treeitem around it carries the role */}
+      <div
+        class="itx-line"
+        onClick={() => {
+          onActivate(path);
+          store.select(path);
+        }}
+      >
+        <span class="itx-indent" />
+        <Disclosure store={store} path={path} node={node} isExpanded={isExpanded} onActivate={onActivate} />
+        <Label text={segment} path={path} isPending={node?.state === "loading" && store.isFlowing} />
+        {progress && <span class="itx-progress">{progress}</span>}
+        {node?.count != null && (
+          <span class="itx-badge" title={describeCount(node.count)}>
+            {formatCount(node.count)}
+          </span>
+        )}
+        <Button
+          className="itx-icon-button itx-refresh"
+          label={`Refresh ${path}`}
+          tabIndex={tabIndex}
+          disabled={!store.canAsk}
+          onPress={() => store.refresh(path)}
+        >
+          <RefreshIcon />
+        </Button>
+      </div>
+      {trouble && (
+        <Trouble
+          error={trouble}
+          lead={hasData(node) ? describeAge(node) : undefined}
+          canAsk={store.canAsk}
+          tabIndex={tabIndex}
+          onResize={onResize}
+          onRetry={() => store.refresh(path)}
+        />
+      )}
+    </div>
+  );
+}
+
+/** Might there be children below? Not where a node is known to have none, or could not be read at all. */
+export function canExpand(node: TreeNode | undefined): boolean {
+  if (!node || node.children.length > 0) return true;
+  return node.state === "unloaded" || node.state === "loading";
+}
+
+interface DisclosureProps {
+  store: TreeStore;
+  path: string;
+  node: TreeNode | undefined;
+  isExpanded: boolean;
+  onActivate: (path: string) => void;
+}
+
+function Disclosure({ store, path, node, isExpanded, onActivate }: DisclosureProps): JSX.Element {
+  if (!canExpand(node)) return <span class="itx-disclosure" />;
+  const verb = isExpanded ? "Collapse" : hasData(node) ? "Expand" : "Load";
+  const isOutOfReach = verb === "Load" && !store.canAsk;
+  return (
+    <Button
+      className="itx-disclosure"
+      label={`${verb} ${path}`}
+      title={isOutOfReach ? "Not loaded: run the cell first" : undefined}
+      // The arrow keys do the same from anywhere in the tree.
+      tabIndex={-1}
+      disabled={isOutOfReach}
+      onPress={() => {
+        onActivate(path);
+        store.toggle(path);
+      }}
+    >
+      <Chevron />
+    </Button>
+  );
+}
+
+function Label({ text, path, isPending }: { text: string; path: string; isPending: boolean }): JSX.Element {
+  // By code points: a cut between surrogates would draw two broken characters.
+  const characters = Array.from(text);
+  const cut = characters.length > MAX_WHOLE_LABEL ? characters.length - LABEL_TAIL : characters.length;
+  return (
+    <span class={isPending ? "itx-label itx-pending" : "itx-label"} title={path}>
+      <span class="itx-label-head">{characters.slice(0, cut).join("")}</span>
+      {cut < characters.length && <span class="itx-label-tail">{characters.slice(cut).join("")}</span>}
+    </span>
+  );
+}
+
+/** What is going on with the node's data, or is not although it looks so; empty where there is nothing to say. */
+function describeProgress(store: TreeStore, node: TreeNode | undefined, isExpanded: boolean): string {
+  const state = node?.state ?? "unloaded";
+  if (state === "loading" && store.canAsk) return hasData(node) ? "refreshing…" : "loading…";
+  const isAwaited = state === "loading" || (state === "unloaded" && isExpanded);
+  return isAwaited && !store.canAsk && !hasData(node) ? "not loaded" : "";
+}
+
+function describeAge(node: TreeNode | undefined): string {
+  const since = node?.updated_at ?? null;
+  return since === null ? "Not up to date: " : `Not up to date since ${formatTime(since)}: `;
+}
+
+function describeCount(count: number): string {
+  return count === 1 ? "1 event" : `${formatCount(count)} events`;
+}
+
+const COUNTS = new Intl.NumberFormat("en");
+
+function formatCount(count: number): string {
+  return COUNTS.format(count);
+}

@@ -1,0 +1,174 @@
+import type { JSX, RefObject } from "preact";
+import { useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
+import { parentOf } from "../path.ts";
+import { findRow } from "../rows.ts";
+import type { TreeStore } from "../store.ts";
+import { offsetOf, ROW_HEIGHT, rowAt, type TallRow, tallRows, visibleRange } from "../window.ts";
+import { stepFor } from "./keys.ts";
+import { Row } from "./Row.tsx";
+import { useKeptFocus } from "./useKeptFocus.ts";
+
+interface TreeListProps {
+  store: TreeStore;
+  height: number;
+  id: string;
+}
+
+/** The row at the top edge and how far it is scrolled past it; null at the very top. */
+type Anchor = { path: string; into: number } | null;
+
+/**
+ * The scrolling list. Only the rows in sight are drawn, and the active one, which holds the focus (by
+ * `aria-activedescendant`) and must exist wherever it is scrolled to.
+ */
+export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
+  const { tree } = store;
+  const { rows } = tree;
+  const list = useRef<HTMLDivElement>(null);
+  const measured = useRef(new Map<string, number>());
+  const anchor = useRef<Anchor>(null);
+  const [viewHeight, setViewHeight] = useState(height);
+  const [, redraw] = useReducer((n: number) => n + 1, 0);
+  const [wanted, setActive] = useState<string | null>(null);
+
+  const active = nearestVisible(rows, wanted ?? store.selected ?? tree.root, tree.root);
+  const activeIndex = Math.max(0, findRow(rows, active));
+  const tall = tallRows(rows, tree.troubled, measured.current);
+  const total = offsetOf(rows.length, tall);
+  const top = Math.max(0, Math.min(anchoredTop(rows, tall, anchor.current), total - viewHeight));
+
+  // Rows that arrive or grow above the view must not push away what somebody is reading.
+  useLayoutEffect(() => {
+    const element = list.current;
+    if (element && element.clientHeight > 0 && Math.abs(element.scrollTop - top) >= 1)
+      element.scrollTop = top;
+  });
+  useLayoutEffect(() => {
+    if (list.current && measureTallRows(list.current, measured.current)) redraw(undefined);
+  });
+  useHeight(list, setViewHeight);
+  useKeptFocus(list);
+
+  const scrolled = () => {
+    const element = list.current;
+    // Hidden by the notebook (its windowing sets no height): keep the place for the return.
+    if (!element || element.clientHeight === 0) return;
+    const index = rowAt(element.scrollTop, rows.length, tall);
+    const path = rows[index] ?? tree.root;
+    anchor.current =
+      element.scrollTop <= 0 ? null : { path, into: element.scrollTop - offsetOf(index, tall) };
+    redraw(undefined);
+  };
+
+  const activate = (index: number) => {
+    const element = list.current;
+    const path = rows[index];
+    if (!element || path === undefined) return;
+    setActive(path);
+    const rowTop = offsetOf(index, tall);
+    const rowBottom = offsetOf(index + 1, tall);
+    if (rowTop < element.scrollTop) element.scrollTop = rowTop;
+    else if (rowBottom > element.scrollTop + viewHeight) element.scrollTop = rowBottom - viewHeight;
+    scrolled();
+  };
+
+  const pressed = (event: KeyboardEvent) => {
+    // Long details scroll by the same keys.
+    if (event.target instanceof HTMLPreElement) return;
+    const isInButton = event.target !== list.current;
+    const step = stepFor(event, isInButton, { store, index: activeIndex });
+    if (!step) return;
+    event.preventDefault();
+    event.stopPropagation();
+    if (isInButton) list.current?.focus({ preventScroll: true });
+    step.act?.();
+    if (step.moveTo !== undefined) activate(step.moveTo);
+  };
+
+  return (
+    <div
+      ref={list}
+      class="itx-list"
+      style={`max-height:${height}px`}
+      role="tree"
+      aria-label={`Streams of ${store.project.slug}`}
+      aria-activedescendant={rowId(id, active)}
+      tabIndex={0}
+      data-lm-suppress-shortcuts="true"
+      onScroll={scrolled}
+      onKeyDown={pressed}
+    >
+      <div class="itx-rows" role="presentation" style={`height:${total}px`}>
+        {drawnIndexes(activeIndex, visibleRange(top, viewHeight, rows.length, tall)).map((index) => {
+          const path = rows[index] ?? tree.root;
+          return (
+            <Row
+              key={path}
+              store={store}
+              path={path}
+              id={rowId(id, path)}
+              top={offsetOf(index, tall)}
+              isActive={index === activeIndex}
+              onActivate={setActive}
+              onResize={() => redraw(undefined)}
+            />
+          );
+        })}
+      </div>
+    </div>
+  );
+}
+
+/** `path`, or the nearest of its ancestors that has a row. */
+function nearestVisible(rows: readonly string[], path: string, root: string): string {
+  let candidate = path;
+  while (candidate !== "/" && findRow(rows, candidate) < 0) candidate = parentOf(candidate);
+  return findRow(rows, candidate) < 0 ? root : candidate;
+}
+
+function anchoredTop(rows: readonly string[], tall: readonly TallRow[], anchor: Anchor): number {
+  if (!anchor) return 0;
+  const index = findRow(rows, anchor.path);
+  // A row that went leaves its place to the one after it.
+  return index < 0 ? offsetOf(-index - 1, tall) : offsetOf(index, tall) + anchor.into;
+}
+
+/** The rows in sight in their order, with the active one wherever it is. */
+function drawnIndexes(active: number, { first, last }: { first: number; last: number }): number[] {
+  const indexes: number[] = [];
+  if (active < first) indexes.push(active);
+  for (let index = first; index <= last; index++) indexes.push(index);
+  if (active > last) indexes.push(active);
+  return indexes;
+}
+
+/** Take over the real heights of the drawn rows that carry a message; true where one was supposed wrongly. */
+function measureTallRows(list: HTMLElement, measured: Map<string, number>): boolean {
+  let hasChanged = false;
+  for (const row of list.querySelectorAll<HTMLElement>("[data-tall]")) {
+    const path = row.dataset.path ?? "";
+    const extra = row.offsetHeight - ROW_HEIGHT;
+    if (extra <= 0 || measured.get(path) === extra) continue;
+    measured.set(path, extra);
+    hasChanged = true;
+  }
+  return hasChanged;
+}
+
+/** Follow the list's height: under the notebook's windowing it is 0 at first, and again whenever out of sight. */
+function useHeight(list: RefObject<HTMLElement | null>, setHeight: (height: number) => void): void {
+  useLayoutEffect(() => {
+    const element = list.current;
+    if (!element) return;
+    const observer = new ResizeObserver(() => {
+      if (element.clientHeight > 0) setHeight(element.clientHeight);
+    });
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [list, setHeight]);
+}
+
+/** An id must hold no space and be the same for the same path; the dots keep two paths from sharing one. */
+function rowId(id: string, path: string): string {
+  return `${id}-${path.replace(/[^a-z0-9_/-]/g, (unit) => `.${unit.charCodeAt(0).toString(16)}.`)}`;
+}
