@@ -80,6 +80,7 @@ class LiveTree:
         self._lock = threading.Lock()
         self._seq = 0
         self._watches: dict[str, _Watch] = {}
+        self._cut_off: dict[str, str] = {}
         self._listeners: list[Listener] = []
         self._frame_timer: TimerHandle | None = None
         self._frame_end: asyncio.Future[None] | None = None
@@ -216,13 +217,25 @@ class LiveTree:
     def on_batch(self, path: str, batch: StreamEventBatch) -> Awaitable[object] | None:
         """A watched stream changed: into the cache with it, and no more of it until the frame is out."""
         self._queries.set_query_data(self._define(path).query_key, batch.state)
-        return self._frame_end
+        # Shielded, because many pumps wait for one frame: the end of one watch cancels what its pump waits for.
+        return None if self._frame_end is None else asyncio.shield(self._frame_end)
 
-    def set_connection(self, state: str, detail: str | None = None) -> None:
-        """Note whether the watches hold."""
-        kind: Any = state
+    def note_cut_off(self, path: str, detail: str) -> None:
+        """A watch does not hold: the tree is live again when none is cut off."""
+        self._cut_off[path] = detail
+        self._tell_connection()
+
+    def note_followed(self, path: str) -> None:
+        """A watch holds, or is no longer wanted."""
+        if self._cut_off.pop(path, None) is not None:
+            self._tell_connection()
+
+    def _tell_connection(self) -> None:
+        detail = next(reversed(self._cut_off.values()), None)
         with self._lock:
-            self._model.set_connection(Connection(kind, self._clock.now_ms(), detail))
+            self._model.set_connection(
+                Connection("live" if detail is None else "reconnecting", self._clock.now_ms(), detail)
+            )
         self._begin_frame()
 
     # -- frames ------------------------------------------------------------------------------------------------------
@@ -288,6 +301,7 @@ class _Watch:
             self._observer.close()
         if self._following is not None:
             self._following.cancel()
+        self._tree.note_followed(self._path)
 
     def refresh(self) -> None:
         if self._observer is not None:
@@ -305,34 +319,41 @@ class _Watch:
             _log.error("following %s failed", self._path, exc_info=error)
 
     async def _follow(self) -> None:
-        """Keep a silent subscription open. What cannot heal by itself is left to the row's retry."""
+        """Keep a silent subscription open. What is refused is left to the row's retry."""
         delay = _RETRY_FIRST
         while True:
             try:
-                itx = await self._tree.get_itx()
-                subscription = await itx.streams.get(self._path).subscribe(
-                    lambda batch: self._tree.on_batch(self._path, batch),
-                    after_offset="end",
-                    events=False,
-                    presence=False,
-                )
+                stream = (await self._tree.get_itx()).streams.get(self._path)
             except Exception as error:
                 if is_itx_access_error(error):
                     self.refresh()
                     return
-                self._tree.set_connection("reconnecting", str(error))
-                await self._tree.sleep(delay)
-                delay = min(2 * delay, _RETRY_MAX)
-                continue
-            delay = _RETRY_FIRST
-            self._tree.set_connection("live")
-            try:
-                await subscription.closed.wait()
-            finally:
-                with contextlib.suppress(Exception):
-                    await subscription.unsubscribe()
-            self._tree.set_connection("reconnecting", "the engine ended the watch")
-            await self._tree.sleep(_RETRY_FIRST)
+                self._tree.note_cut_off(self._path, str(error))
+            else:
+                try:
+                    subscription = await stream.subscribe(
+                        lambda batch: self._tree.on_batch(self._path, batch),
+                        after_offset="end",
+                        events=False,
+                        presence=False,
+                    )
+                except Exception as error:
+                    # The project is there: the trouble is this stream's own, and asking again lets its row say which.
+                    self._tree.note_followed(self._path)
+                    self.refresh()
+                    if is_itx_access_error(error):
+                        return
+                else:
+                    delay = _RETRY_FIRST
+                    self._tree.note_followed(self._path)
+                    try:
+                        await subscription.closed.wait()
+                    finally:
+                        with contextlib.suppress(Exception):
+                            await subscription.unsubscribe()
+                    self._tree.note_cut_off(self._path, "the engine ended the watch")
+            await self._tree.sleep(delay)
+            delay = min(2 * delay, _RETRY_MAX)
 
 
 def _make_node(state: QueryState[StreamState], old: Node | None) -> Node:

@@ -75,7 +75,10 @@ class TreeModel:
 
     def set_connection(self, connection: Connection) -> None:
         """Note whether the tree follows its streams."""
-        if connection.state != self.connection.state or connection.detail != self.connection.detail:
+        if connection.state == self.connection.state:
+            # Another reason for the same trouble does not make it a younger one.
+            connection = msgspec.structs.replace(connection, since=self.connection.since)
+        if connection != self.connection:
             self.connection = connection
             self._patch["connection"] = msgspec.to_builtins(connection)
 
