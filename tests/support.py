@@ -137,7 +137,7 @@ def open_shell(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Int
     try:
         yield shell
     finally:
-        shell.restore_sys_module_state()
+        shell.restore_sys_module_state()  # type: ignore[no-untyped-call]  # IPython ships no types for it
         InteractiveShell.clear_instance()
 
 

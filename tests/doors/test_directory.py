@@ -7,7 +7,7 @@ import pytest
 
 from itx_notebook.doors import Deployment, get_global_itx
 from itx_notebook.errors import ItxError
-from itx_notebook.types import ADMIN, Project
+from itx_notebook.types import ADMIN, Project, StreamEventBatch
 from tests.doors.cases import MEMBER, OTHER_SLUG, PROJECT_ID, PROJECT_SLUG, STRANGER
 from tests.support import gather, get_async_refusal, open_deployment
 
@@ -69,13 +69,17 @@ async def test_two_creates_with_one_id_at_once_make_one_project(home: Path) -> N
 
 
 async def test_create_that_was_cancelled_after_its_commit_is_known_to_the_next_one(deployment: Deployment) -> None:
-    task = asyncio.ensure_future(deployment.directory.create("lost"))
-    while deployment.engine.stream("global", "/projects").get_state().event_count == 4:
-        await asyncio.sleep(0)
-    task.cancel()
-    outcome = (await gather(task))[0]
-    known = deployment.directory.try_get("lost")
-    assert known is not None or isinstance(outcome, asyncio.CancelledError)
+    log = deployment.engine.stream("global", "/projects")
+    tasks: list[asyncio.Task[Project]] = []
+
+    def cancel(batch: StreamEventBatch) -> None:
+        if batch.events:
+            tasks[0].cancel()
+
+    await log.subscribe(cancel, presence=False)
+    tasks.append(asyncio.ensure_future(deployment.directory.create("lost")))
+    (outcome,) = await gather(*tasks)
+    assert isinstance(outcome, asyncio.CancelledError)
     assert (await get_async_refusal(deployment.directory.create("lost"))).code == "CONFLICT"
 
 

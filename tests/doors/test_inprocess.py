@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import numpy as np
 import pytest
 
 from itx_notebook.doors import Deployment, ServerItx
@@ -87,16 +88,12 @@ async def test_cursor_when_it_is_not_one_is_a_bad_request_that_leaves_no_trace(
 
 
 async def test_cursor_of_an_array_library_counts_as_the_number_it_holds(itx: ServerItx) -> None:
-    import numpy
-
     await _append(itx, "/a", 1, 2, 3)
-    cursor: Any = numpy.int64(4)
+    cursor: Any = np.int64(4)
     assert [event.offset for event in await itx.streams.get("/a").read(after_offset=cursor)] == [5]
 
 
-@pytest.mark.parametrize(
-    ("cursor", "old"), [("start", [1, 2]), (0, [1, 2]), (3, [2]), ("end", []), (4, [])], ids=str
-)
+@pytest.mark.parametrize(("cursor", "old"), [("start", [1, 2]), (0, [1, 2]), (3, [2]), ("end", []), (4, [])], ids=str)
 async def test_subscribe_from_each_cursor_replays_what_is_after_it_and_then_follows(
     itx: ServerItx, cursor: Any, old: list[int]
 ) -> None:
