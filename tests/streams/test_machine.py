@@ -1,0 +1,216 @@
+"""The whole engine against a dictionary: whatever is appended, paused, watched and restarted, both agree."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from itx_notebook.errors import ItxError
+from itx_notebook.streams import StreamEngine, Subscription, core_type
+from itx_notebook.streams.core import fold, initial_state
+from itx_notebook.streams.path import get_ancestors, get_child_path
+from tests.streams.support import Consumer
+
+PATHS = ("/", "/a", "/a/b", "/a/b/c", "/d")
+paths = st.sampled_from(PATHS)
+keys = st.sampled_from([None, None, "k1", "k2", "k3"])
+batches = st.lists(st.tuples(st.integers(0, 9), keys), min_size=1, max_size=5)
+
+
+class Model:
+    """What a stream should hold of the tests' own events, and what the rest depends on."""
+
+    def __init__(self) -> None:
+        self.payloads: list[int] = []
+        self.by_key: dict[str, int] = {}
+        self.paused = False
+        self.exists = False
+        self.metadata: dict[str, Any] = {}
+
+
+class EngineMachine(RuleBasedStateMachine):
+    """Steps that a process could take, each checked against :class:`Model`."""
+
+    always_threaded = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.home = Path(tempfile.mkdtemp())
+        self.models = {path: Model() for path in PATHS}
+        self.watches: list[tuple[str, Consumer, Subscription, int]] = []
+        self.engine = self.run(self.open())
+
+    async def open(self) -> StreamEngine:
+        return StreamEngine.open(self.home, always_threaded=self.always_threaded)
+
+    def run(self, awaitable: Any) -> Any:
+        return self.loop.run_until_complete(awaitable)
+
+    def settle(self) -> None:
+        self.run(self.engine.settle())
+
+    @rule(path=paths, batch=batches)
+    def append(self, path: str, batch: list[tuple[int, str | None]]) -> None:
+        model = self.models[path]
+        events: list[dict[str, Any]] = [
+            {"type": "demo.x", "payload": payload, **({"idempotencyKey": key} if key else {})} for payload, key in batch
+        ]
+        # A batch of repeats is answered even by a paused stream; one new event makes it refuse the whole.
+        is_new = any(key is None or key not in model.by_key for _, key in batch)
+        call = self.engine.stream("p", path).append_batch(events)
+        if model.paused and is_new:
+            with pytest.raises(ItxError, match="stream paused"):
+                self.run(call)
+            return
+        got = self.run(call)
+        expected = []
+        for payload, key in batch:
+            if key is not None and key in model.by_key:
+                expected.append(model.by_key[key])
+                continue
+            if key is not None:
+                model.by_key[key] = payload
+            model.payloads.append(payload)
+            expected.append(payload)
+        assert [event.payload for event in got] == expected
+        if is_new:
+            self.note_existence(path)
+        self.settle()
+
+    @rule(path=paths, offset=st.integers(0, 3))
+    def append_at_a_wrong_offset(self, path: str, offset: int) -> None:
+        with pytest.raises(ItxError):
+            self.run(self.engine.stream("p", path).append({"type": "demo.x", "payload": 0, "offset": 10_000 + offset}))
+
+    @rule(path=paths)
+    def append_a_malformed_batch(self, path: str) -> None:
+        with pytest.raises(ItxError):
+            self.run(self.engine.stream("p", path).append_batch([{"type": "demo.x"}, {"type": "x", "bogus": 1}]))
+
+    @precondition(lambda self: not any(model.paused for model in self.models.values()))
+    @rule(path=paths)
+    def pause(self, path: str) -> None:
+        self.run(self.engine.stream("p", path).append({"type": core_type("paused")}))
+        self.note_existence(path)
+        # Announcements of its descendants must not be lost to the model: it knows the children it had.
+        self.models[path].paused = True
+        self.settle()
+
+    @rule(path=paths)
+    def resume(self, path: str) -> None:
+        self.run(self.engine.stream("p", path).append({"type": core_type("resumed")}))
+        self.note_existence(path)
+        self.models[path].paused = False
+        self.settle()
+
+    @rule(path=paths, value=st.integers())
+    def describe(self, path: str, value: int) -> None:
+        model = self.models[path]
+        event = {"type": core_type("metadata-updated"), "payload": {"metadata": {"v": value % 1000}}}
+        if model.paused:
+            with pytest.raises(ItxError, match="stream paused"):
+                self.run(self.engine.stream("p", path).append(event))
+            return
+        self.run(self.engine.stream("p", path).append(event))
+        self.note_existence(path)
+        model.metadata = {"v": value % 1000}
+        self.settle()
+
+    @rule(path=paths, slow=st.booleans(), replay=st.one_of(st.none(), st.integers(0, 20)), presence=st.booleans())
+    def watch(self, path: str, slow: bool, replay: int | None, presence: bool) -> None:
+        stream = self.engine.stream("p", path)
+        consumer = Consumer(slow=slow)
+        head = stream.load().max_offset
+        subscription = self.run(stream.subscribe(consumer, replay_after_offset=replay, presence=presence))
+        if presence:
+            self.note_existence(path)
+        assert consumer.batches, "the first batch comes before subscribe returns"
+        self.watches.append((path, consumer, subscription, head if replay is None else replay))
+        self.settle()
+
+    @precondition(lambda self: self.watches)
+    @rule()
+    def leave(self) -> None:
+        path, consumer, subscription, after = self.watches.pop(0)
+        consumer.let_go()
+        head = self.engine.stream("p", path).load().max_offset
+        if head > after:
+            self.run(consumer.wait_for(head))
+        self.run(subscription.unsubscribe())
+        self.settle()
+        assert consumer.flat == list(range(after + 1, head + 1))
+        assert consumer.most_under_way <= 1
+
+    @rule(path=paths)
+    def look_in_silence(self, path: str) -> None:
+        stream = self.engine.stream("p", path)
+        before = stream.load()
+        stream.get_state()
+        stream.get_children()
+        self.run(stream.read())
+        assert stream.load() is before
+
+    @rule()
+    def restart(self) -> None:
+        for _, consumer, _, _ in self.watches:
+            consumer.let_go()
+        self.watches.clear()
+        states = {path: self.engine.stream("p", path).load() for path in PATHS}
+        self.run(self.engine.close())
+        self.engine = self.run(self.open())
+        assert {path: self.engine.stream("p", path).load() for path in PATHS} == states
+
+    def note_existence(self, path: str) -> None:
+        for each in (*get_ancestors(path), path):
+            self.models[each].exists = True
+
+    @invariant()
+    def logs_are_what_the_model_says(self) -> None:
+        for path, model in self.models.items():
+            stream = self.engine.stream("p", path)
+            events = self.run(stream.read())
+            assert [event.offset for event in events] == list(range(1, len(events) + 1))
+            assert [event.payload for event in events if event.type == "demo.x"] == model.payloads
+            state = initial_state()
+            for event in events:
+                state = fold(state, event)
+            assert stream.load() == state
+            assert (state.paused, state.metadata) == (model.paused, model.metadata)
+            assert state.child_paths == tuple(dict.fromkeys(state.child_paths))
+            assert set(state.child_paths) <= {get_child_path(path, other) for other in PATHS}
+
+    def teardown(self) -> None:
+        for _, consumer, _, _ in self.watches:
+            consumer.let_go()
+        self.run(self.engine.close())
+        self.run(asyncio.sleep(0))
+        self.loop.close()
+        shutil.rmtree(self.home)
+
+
+class ThreadedEngineMachine(EngineMachine):
+    """The same, with commits on a thread of their own."""
+
+    always_threaded = True
+
+
+@pytest.mark.parametrize("machine", [EngineMachine, ThreadedEngineMachine])
+def test_engine_when_driven_at_random_agrees_with_the_model(machine: type[EngineMachine]) -> None:
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=150,
+            stateful_step_count=30,
+            deadline=None,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

@@ -1,0 +1,147 @@
+"""The store on disk: refused, damaged, full, held by another, newer than this code."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from itx_notebook.errors import StoreError
+from itx_notebook.streams import StreamEngine
+from itx_notebook.streams.storage import Store
+
+HOLD = """
+import sys
+from pathlib import Path
+from itx_notebook.streams.storage import Store
+store = Store.open(Path(sys.argv[1]))
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def execute(home: Path, *statements: str, **values: object) -> None:
+    connection = sqlite3.connect(home / "streams.db")
+    with connection:
+        for statement in statements:
+            connection.execute(statement, values)
+    connection.close()
+
+
+async def write(home: Path, *paths: str, count: int = 1) -> None:
+    engine = StreamEngine.open(home)
+    for path in paths:
+        await engine.stream("p", path).append_batch([{"type": "x", "payload": "intact"}] * count)
+    await engine.close()
+
+
+def test_store_when_held_by_another_process_names_it_and_is_free_after_its_death(home: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(StoreError, match=f"in use by process {holder.pid}") as caught:
+            Store.open(home)
+        assert caught.value.details == {"path": str(home), "owner": {"pid": holder.pid}}
+        holder.kill()
+    Store.open(home).close()
+
+
+def test_store_when_opened_twice_in_one_process_is_refused(home: Path) -> None:
+    store = Store.open(home)
+    with pytest.raises(StoreError, match="this process"):
+        Store.open(home)
+    store.close()
+    Store.open(home).close()
+
+
+async def test_store_when_newer_is_refused_and_left_byte_for_byte(home: Path) -> None:
+    await write(home, "/a")
+    execute(home, "PRAGMA user_version = 99")
+    before = (home / "streams.db").read_bytes()
+    with pytest.raises(StoreError, match="schema version 99; this version of itx-notebook knows 1"):
+        StreamEngine.open(home)
+    assert (home / "streams.db").read_bytes() == before
+
+
+def test_file_when_it_is_another_programs_sqlite_is_refused(home: Path) -> None:
+    home.mkdir()
+    execute(home, "CREATE TABLE theirs (x)")
+    with pytest.raises(StoreError, match="not a store of event streams"):
+        Store.open(home)
+
+
+def test_file_when_it_is_no_database_is_refused(home: Path) -> None:
+    home.mkdir()
+    (home / "streams.db").write_bytes(b"something else " * 100)
+    with pytest.raises(StoreError, match="SQLITE_NOTADB"):
+        Store.open(home)
+
+
+def test_directory_when_it_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store.open(tmp_path / "file" / "itx")
+
+
+async def test_event_when_damaged_is_named_and_other_streams_are_not_affected(home: Path) -> None:
+    await write(home, "/bad", "/good")
+    execute(
+        home,
+        "UPDATE events SET body = :body WHERE CAST(body AS TEXT) LIKE '%intact%'"
+        " AND id >> 32 = (SELECT id FROM streams WHERE path = '/bad')",
+        body=b"{damaged",
+    )
+    engine = StreamEngine.open(home)
+    with pytest.raises(StoreError, match=r"Stream /bad cannot be read after offset 0: an event is damaged"):
+        await engine.stream("p", "/bad").append({"type": "x"})
+    assert (await engine.stream("p", "/good").append({"type": "x"})).offset == 5
+    await engine.close()
+
+
+@pytest.mark.parametrize("damage", ["checkpoint = X'7B'", "checkpoint_version = 3", "checkpoint = NULL"])
+async def test_checkpoint_when_damaged_old_or_missing_is_rebuilt_from_the_log(home: Path, damage: str) -> None:
+    await write(home, "/a", count=600)
+    execute(home, f"UPDATE streams SET {damage}")
+    engine = StreamEngine.open(home)
+    state = engine.stream("p", "/a").load()
+    assert (state.event_count, state.path) == (602, "/a")
+    await engine.close()
+
+
+async def test_disk_when_full_refuses_the_append_and_takes_it_when_there_is_room(home: Path) -> None:
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/a")
+    await stream.append({"type": "x"})
+    connection = engine._store.writer._connection
+    (pages,) = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreError, match="SQLITE_FULL") as caught:
+        await stream.append({"type": "x", "payload": "x" * 100_000})
+    assert "make room" in caught.value.remedy
+    assert stream.load().max_offset == 3
+    connection.execute("PRAGMA max_page_count = 1000000")
+    assert (await stream.append({"type": "x", "payload": "x" * 100_000})).offset == 4
+    await engine.close()
+
+
+async def test_writer_when_asked_is_durable(home: Path) -> None:
+    engine = StreamEngine.open(home)
+    connection = engine._store.writer._connection
+    pragmas = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    assert pragmas == ["wal", 2]
+    await engine.close()
+
+
+async def test_value_when_large_comes_back_whole(home: Path) -> None:
+    engine = StreamEngine.open(home)
+    text = "ä" * 700_000
+    await engine.stream("p", "/a").append({"type": "x", "payload": text})
+    await engine.close()
+    engine = StreamEngine.open(home)
+    assert (await engine.stream("p", "/a").read())[-1].payload == text
+    await engine.close()

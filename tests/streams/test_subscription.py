@@ -1,0 +1,205 @@
+"""Delivery: catching up and live, fast and slow consumers, presence and silence."""
+
+from __future__ import annotations
+
+import asyncio
+
+from itx_notebook.streams import Stream, StreamEngine
+from itx_notebook.types import StreamEventBatch
+from tests.streams.support import Consumer, read_short
+
+
+async def test_trace_when_replayed_followed_and_left_is_the_worked_example(stream: Stream) -> None:
+    await stream.append({"type": "demo.x"})
+    consumer = Consumer()
+    subscription = await stream.subscribe(consumer, replay_after_offset=0)
+    await stream.append({"type": "demo.x"})
+    await subscription.unsubscribe()
+    assert consumer.offsets == [[1, 2, 3, 4], [5]]
+    assert [batch.stream_max_offset for batch in consumer.batches] == [4, 5]
+    assert await read_short(stream, after_offset=3) == [
+        (4, "subscriber-connected"),
+        (5, "demo.x"),
+        (6, "subscriber-disconnected"),
+    ]
+    assert (await stream.read())[-1].payload == {"subscriptionKey": subscription.key, "reason": "unsubscribed"}
+
+
+async def test_first_batch_when_live_only_comes_before_subscribe_returns(stream: Stream) -> None:
+    await stream.append({"type": "demo.x"})
+    consumer = Consumer()
+    subscription = await stream.subscribe(consumer)
+    assert consumer.offsets == [[4]]
+    assert subscription.stream_max_offset == 4
+    assert consumer.batches[0].state == stream.get_state()
+
+
+async def test_every_batch_when_catching_up_carries_the_state_of_now(stream: Stream) -> None:
+    await stream.append_batch([{"type": "x"}] * 250)
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=0)
+    await consumer.wait_for(253)
+    assert [len(offsets) for offsets in consumer.offsets] == [100, 100, 53]
+    assert consumer.flat == list(range(1, 254))
+    assert {(batch.state.event_count, batch.stream_max_offset) for batch in consumer.batches} == {(253, 253)}
+
+
+async def test_states_when_asked_alone_come_at_once_and_coalesce(stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    consumer = Consumer(slow=True)
+    await stream.subscribe(consumer, events=False, replay_after_offset=0, presence=False)
+    for _ in range(5):
+        await stream.append({"type": "x"})
+    consumer.let_go()
+    await consumer.wait_for(8)
+    assert [(batch.events, batch.stream_max_offset) for batch in consumer.batches] == [((), 3), ((), 8)]
+
+
+async def test_observer_when_silent_leaves_no_trace(engine: StreamEngine, stream: Stream) -> None:
+    consumer = Consumer()
+    subscription = await stream.subscribe(consumer, presence=False)
+    assert [batch.state.event_count for batch in consumer.batches] == [0]
+    assert engine.count_streams("prj_1") == 0
+    await stream.append({"type": "x"})
+    await subscription.unsubscribe()
+    await stream.append({"type": "y"})
+    assert consumer.flat == [1, 2, 3]
+    assert await read_short(stream) == [(1, "created"), (2, "woken"), (3, "x"), (4, "y")]
+
+
+async def test_types_when_filtered_are_skipped_not_deferred(stream: Stream) -> None:
+    await stream.append_batch([{"type": "a"}, {"type": "b"}] * 150)
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=0, event_types=["a"], presence=False)
+    await consumer.wait_for(301)
+    await stream.append({"type": "b"})
+    await stream.append({"type": "a"})
+    await consumer.wait_for(304)
+    assert consumer.flat == [*range(3, 303, 2), 304]
+
+
+async def test_first_batch_when_everything_is_filtered_is_empty_with_the_state(stream: Stream) -> None:
+    await stream.append({"type": "b"})
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=0, event_types=["a"], presence=False)
+    assert (consumer.offsets, consumer.batches[0].state.event_count) == ([[]], 3)
+
+
+async def test_cursor_when_beyond_the_head_is_silent_until_passed(stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=5, presence=False)
+    await stream.append({"type": "x"})
+    await stream.append({"type": "x"})
+    await stream.append({"type": "x"})
+    assert consumer.offsets == [[], [6]]
+
+
+async def test_consumer_when_slow_has_one_batch_under_way_and_misses_nothing(stream: Stream) -> None:
+    slow, quick = Consumer(slow=True), Consumer()
+    await stream.subscribe(slow, presence=False)
+    await stream.subscribe(quick, presence=False)
+    for n in range(300):
+        await stream.append({"type": "x", "payload": n})
+    assert len(slow.batches) == 1
+    assert quick.flat[-1] == 302
+    slow.let_go()
+    await slow.wait_for(302)
+    assert slow.flat == list(range(1, 303))
+    assert slow.most_under_way == 1
+    assert max(len(offsets) for offsets in slow.offsets) == 100
+
+
+async def test_consumer_when_it_raises_is_dropped_and_the_append_stands(engine: StreamEngine, stream: Stream) -> None:
+    def fail(batch: StreamEventBatch) -> None:
+        raise ValueError(batch.stream_max_offset)
+
+    consumer = Consumer()
+    broken = await stream.subscribe(fail, key="broken")
+    await stream.subscribe(consumer, presence=False)
+    await engine.settle()
+    assert isinstance(broken.error, ValueError)
+    assert broken.closed.is_set()
+    event = await stream.append({"type": "x"})
+    assert consumer.flat[-1] == event.offset
+    assert (4, "subscriber-disconnected") in await read_short(stream)
+    assert stream.load().connections_by_key == {}
+
+
+async def test_consumer_when_its_answer_is_rejected_is_dropped(engine: StreamEngine, stream: Stream) -> None:
+    async def fail(batch: StreamEventBatch) -> None:
+        raise ValueError("late")
+
+    broken = await stream.subscribe(fail, presence=False)
+    await asyncio.wait_for(broken.closed.wait(), 5)
+    assert isinstance(broken.error, ValueError)
+
+
+async def test_key_when_taken_again_replaces_the_old_connection(stream: Stream) -> None:
+    await stream.append_batch([{"type": "x"}] * 8)
+    old, new = Consumer(), Consumer()
+    await stream.subscribe(old, key="k")
+    await stream.subscribe(new, key=" k ")
+    assert old.flat == [11]
+    assert new.offsets == [[13]]
+    assert (await stream.read())[11].payload == {"subscriptionKey": "k", "reason": "replaced"}
+
+
+async def test_handle_when_old_never_closes_its_successor(stream: Stream) -> None:
+    old = await stream.subscribe(Consumer(), key="k")
+    consumer = Consumer()
+    new = await stream.subscribe(consumer, key="k")
+    await old.unsubscribe()
+    event = await stream.append({"type": "x"})
+    assert not new.closed.is_set()
+    assert consumer.flat[-1] == event.offset
+
+
+async def test_delivery_when_unsubscribed_ends_even_in_the_middle_of_a_replay(stream: Stream) -> None:
+    await stream.append_batch([{"type": "x"}] * 1_000)
+    consumer = Consumer(slow=True)
+    subscription = await stream.subscribe(consumer, replay_after_offset=0, presence=False)
+    await subscription.unsubscribe()
+    await subscription.unsubscribe()
+    consumer.let_go()
+    await stream.append({"type": "x"})
+    assert len(consumer.batches) == 1
+
+
+async def test_callback_when_it_unsubscribes_itself_gets_nothing_more(stream: Stream) -> None:
+    seen: list[int] = []
+    closing: list[asyncio.Task[None]] = []
+
+    def once(batch: StreamEventBatch) -> None:
+        seen.append(batch.stream_max_offset)
+        if len(seen) == 2:
+            closing.append(asyncio.get_running_loop().create_task(subscription.unsubscribe()))
+
+    subscription = await stream.subscribe(once, presence=False)
+    await stream.append({"type": "x"})
+    await asyncio.gather(*closing)
+    await stream.append({"type": "x"})
+    assert seen == [0, 3]
+
+
+async def test_coroutine_callback_when_it_unsubscribes_itself_ends_in_peace(stream: Stream) -> None:
+    async def once(batch: StreamEventBatch) -> None:
+        if batch.events:
+            await subscription.unsubscribe()
+            done.set()
+
+    done = asyncio.Event()
+    subscription = await stream.subscribe(once, presence=False)
+    await stream.append({"type": "x"})
+    await asyncio.wait_for(done.wait(), 5)
+    assert subscription.error is None
+
+
+async def test_replay_when_appends_go_on_meanwhile_has_no_gap_and_no_double(stream: Stream) -> None:
+    await stream.append_batch([{"type": "x"}] * 500)
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=0, presence=False)
+    for _ in range(200):
+        await stream.append({"type": "y"})
+    await consumer.wait_for(702)
+    assert consumer.flat == list(range(1, 703))
