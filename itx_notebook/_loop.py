@@ -56,14 +56,17 @@ def is_on_io_loop() -> bool:
 
 
 class IoCall(concurrent.futures.Future[T]):
-    """A coroutine under way on the I/O loop, seen from another thread. ``cancel()`` cancels the coroutine itself."""
+    """A coroutine handed to the I/O loop, seen from another thread. ``cancel()`` cancels the coroutine itself."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
         super().__init__()
         self._loop = loop
         self._coroutine = coroutine
-        self._task: asyncio.Task[T] | None = None
-        loop.call_soon_threadsafe(self._start, context=contextvars.Context())
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin. Apart from the constructor, so that an interrupt in between finds something to cancel."""
+        self._loop.call_soon_threadsafe(self._start, context=contextvars.Context())
 
     def cancel(self) -> bool:
         """Ask for cancellation; ``False`` if it has already ended. The future ends when the coroutine has."""
@@ -73,26 +76,47 @@ class IoCall(concurrent.futures.Future[T]):
         return True
 
     def _start(self) -> None:
-        self._task = self._loop.create_task(self._coroutine, context=contextvars.Context())
-        self._task.add_done_callback(self._finish)
+        if not self.done():
+            self._task = self._loop.create_task(self._run(), context=contextvars.Context())
+            self._task.add_done_callback(self._note_end)
 
     def _cancel_task(self) -> None:
         if self._task is not None:
             self._task.cancel()
-
-    def _finish(self, task: asyncio.Task[T]) -> None:
-        if task.cancelled():
-            super().cancel()
-            self.set_running_or_notify_cancel()
-        elif (error := task.exception()) is not None:
-            self.set_exception(error)
         else:
-            self.set_result(task.result())
+            self._end_cancelled()
+
+    async def _run(self) -> None:
+        # Answers from within the task: leaving it to the done callback would cost another turn of the loop.
+        try:
+            result = await self._coroutine
+        except asyncio.CancelledError:
+            self._end_cancelled()
+        except BaseException as error:
+            self.set_exception(error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            self.set_result(result)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step never gets to answer."""
+        if not task.cancelled():
+            task.exception()
+        if not self.done():
+            self._end_cancelled()
+
+    def _end_cancelled(self) -> None:
+        self._coroutine.close()
+        super().cancel()
+        self.set_running_or_notify_cancel()
 
 
 def submit(coroutine: Coroutine[Any, Any, T]) -> IoCall[T]:
     """Start `coroutine` on the I/O loop and return at once. Any thread."""
-    return IoCall(get_io_loop(), coroutine)
+    call = IoCall(get_io_loop(), coroutine)
+    call.start()
+    return call
 
 
 def run_blocking(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = None, what: str = "The call") -> T:
@@ -121,16 +145,17 @@ def run_blocking(coroutine: Coroutine[Any, Any, T], *, timeout: float | None = N
             code="BAD_REQUEST",
             hint="Inside an async callback, await the same method of itx.aio.",
         )
-    future = submit(coroutine)
+    call = IoCall(get_io_loop(), coroutine)
     try:
-        return future.result(timeout)
+        call.start()
+        return call.result(timeout)
     except concurrent.futures.TimeoutError:
-        if future.done():
+        if call.done():
             raise
-        future.cancel()
+        call.cancel()
         raise ItxTimeoutError(f"{what} took longer than {timeout:g} s.", timeout=timeout or 0.0) from None
     except BaseException:
-        future.cancel()
+        call.cancel()
         raise
 
 

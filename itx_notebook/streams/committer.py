@@ -2,8 +2,8 @@
 
 Where the commit runs was decided by measuring (``docs/decisions/0003-where-the-writer-runs.md``): handing it to another
 thread and back costs more than SQLite's own work, so it runs right here, on the loop. That holds while the disk is
-quick. A commit that was slow, or is large, moves the following ones to a thread of their own until the disk is quick
-again: no socket and no widget waits for a slow disk.
+quick. A large commit, and every commit while the disk is slow on average, goes to a thread of its own: one hiccup is no
+slow disk, and no socket and no widget waits for one.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "GroupCommitter", "engine_closed"]
 
-_SLOW_COMMIT = 0.005
-"""Seconds a commit may hold the loop; a notebook's own frame is 0.040."""
+_SLOW_COMMIT = 0.004
+"""Seconds a commit may hold the loop on average; a frame of the tree is 0.040."""
+_NEWEST_WEIGHS = 0.2
+"""Share of the newest commit in the average: a disk that turns slow is noticed after four commits."""
 _LARGE_COMMIT = 1_000
 """Rows; about what a commit writes in `_SLOW_COMMIT`."""
-_QUICK_AGAIN = 20
-"""Quick commits in a row, on the thread, before commits come back to the loop."""
 
 
 class Draft:
@@ -107,7 +107,7 @@ class GroupCommitter:
         self._queue: list[_Request] = []
         self._flush_due = False
         self._thread: ThreadPoolExecutor | None = None
-        self._quick_to_go = 0
+        self._mean_commit = 0.0
         self._always_threaded = always_threaded
         self._idle = asyncio.Event()
         self._idle.set()
@@ -116,7 +116,7 @@ class GroupCommitter:
     @property
     def is_threaded(self) -> bool:
         """Whether commits run on a thread of their own at the moment, because the disk is slow."""
-        return self._always_threaded or self._quick_to_go > 0
+        return self._always_threaded or self._mean_commit > _SLOW_COMMIT
 
     def enqueue(
         self, stream: Stream, events: Sequence[Event], *, wake: bool = False
@@ -205,10 +205,7 @@ class GroupCommitter:
             asyncio.get_running_loop().call_soon(self._flush)
 
     def _note_duration(self, seconds: float) -> None:
-        if seconds > _SLOW_COMMIT:
-            self._quick_to_go = _QUICK_AGAIN
-        elif self._quick_to_go:
-            self._quick_to_go -= 1
+        self._mean_commit += _NEWEST_WEIGHS * (seconds - self._mean_commit)
 
     def _adopt(self, drafts: list[Draft], ids: list[int], answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
         for draft, stream_id in zip(drafts, ids, strict=True):

@@ -1,0 +1,139 @@
+"""How a benchmark is run and told: ours and the peer interleaved, medians, one table of ratios, JSON on request.
+
+A lone figure says nothing on a shared machine, so a case always measures both sides in the same rounds, and the ratio
+of their medians is what counts; it is turned so that larger is better for us.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+__all__ = ["Benchmark", "Case"]
+
+Measure = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row.
+
+    Attributes
+    ----------
+    name : str
+        What is measured, with durability, event size, batch size and transport.
+    ours, peer : callable
+        Runs once and returns one value in `unit`. ``peer=None``: not installed, a row without a ratio.
+    better : {"more", "less"}
+        Which way is good: rates are better when more, times when less.
+    budget : float, optional
+        The least ratio to reach; ``None`` is a row for information.
+    """
+
+    name: str
+    unit: str
+    ours: Measure
+    peer: Measure | None
+    peer_name: str
+    better: Literal["more", "less"]
+    budget: float | None = None
+
+
+@dataclass
+class Row:
+    """What was measured of a case."""
+
+    case: Case
+    ours: list[float] = field(default_factory=list)
+    peer: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours against the peer, larger is better for us."""
+        if not self.peer:
+            return None
+        ours, peer = statistics.median(self.ours), statistics.median(self.peer)
+        good, bad = (ours, peer) if self.case.better == "more" else (peer, ours)
+        return good / bad if bad else float("inf")
+
+    @property
+    def is_ok(self) -> bool | None:
+        """Whether the budget is met; ``None`` if there is none."""
+        return None if self.case.budget is None or self.ratio is None else self.ratio >= self.case.budget
+
+    def to_json(self) -> dict[str, Any]:
+        """The row in the common form."""
+        return {
+            "case": self.case.name,
+            "unit": self.case.unit,
+            "ours": statistics.median(self.ours),
+            "peer": statistics.median(self.peer) if self.peer else None,
+            "peer_name": self.case.peer_name,
+            "ratio": self.ratio,
+            "budget": self.case.budget,
+            "ok": self.is_ok,
+            "runs": len(self.ours),
+        }
+
+
+class Benchmark:
+    """A named set of cases, run from the command line: ``--quick`` for fewer rounds, ``--json FILE``."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        parser = argparse.ArgumentParser(prog=f"make bench NAME={name}")
+        parser.add_argument("--quick", action="store_true", help="3 rounds and smaller loads instead of 7")
+        parser.add_argument("--json", type=Path, help="write the rows to this file as well")
+        self._options = parser.parse_args()
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether loads should be small."""
+        return bool(self._options.quick)
+
+    def run(self, cases: list[Case]) -> None:
+        """Measure, print the table, and write the JSON if asked."""
+        rows = [Row(case) for case in cases]
+        for round_number in range(3 if self.is_quick else 7):
+            for row in rows:
+                # The order changes from round to round, so that neither side always has the warm disk.
+                sides = [(row.case.ours, row.ours), *([(row.case.peer, row.peer)] if row.case.peer else [])]
+                for measure, values in sides if round_number % 2 == 0 else reversed(sides):
+                    values.append(measure())
+            print(f"round {round_number + 1} done", file=sys.stderr)
+        self._print(rows)
+        if self._options.json:
+            self._options.json.write_text(json.dumps(self._describe(rows), indent=2) + "\n")
+
+    def _print(self, rows: list[Row]) -> None:
+        print(f"\n{'case':<62}{'unit':>10}{'ours':>14}{'peer':>14}{'ratio':>8}{'budget':>8}  peer")
+        for row in rows:
+            facts = row.to_json()
+            peer = "not here" if facts["peer"] is None else f"{facts['peer']:,.5g}"
+            ratio = "-" if facts["ratio"] is None else f"{facts['ratio']:.2f}"
+            budget = "-" if facts["budget"] is None else f"{facts['budget']:.2f}"
+            mark = {True: "", False: "  < budget", None: ""}[facts["ok"]]
+            print(
+                f"{facts['case']:<62}{facts['unit']:>10}{facts['ours']:>14,.5g}{peer:>14}{ratio:>8}{budget:>8}"
+                f"  {facts['peer_name']}{mark}"
+            )
+            spread = f"{min(row.ours):,.5g} … {max(row.ours):,.5g}"
+            against = f" against {min(row.peer):,.5g} … {max(row.peer):,.5g}" if row.peer else ""
+            print(f"{'':<62}{'':>10}  {spread}{against}")
+
+    def _describe(self, rows: list[Row]) -> dict[str, Any]:
+        return {
+            "benchmark": self.name,
+            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "rows": [row.to_json() for row in rows],
+        }
