@@ -6,10 +6,13 @@ The pump waits for each call, so a slow callback has one batch under way and the
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from itx_notebook.handle.surface import Closed
 
 __all__ = ["CallbackThread"]
 
@@ -25,6 +28,7 @@ class CallbackThread(Generic[T]):
         self._jobs: queue.SimpleQueue[tuple[T, asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._is_stopped = False
+        self._waiting: asyncio.Task[None] | None = None
 
     def __call__(self, value: T) -> asyncio.Future[None]:
         """Hand a value over; the future ends when the callback has, with what it raised."""
@@ -39,6 +43,16 @@ class CallbackThread(Generic[T]):
         """Begin no further call, and let the thread end. Any thread."""
         self._is_stopped = True
         self._jobs.put(None)
+
+    def stop_after(self, closed: Closed) -> None:
+        """Stop when the subscription has ended, whoever ended it: its owner, a callback that raised, the engine."""
+
+        async def wait() -> None:
+            await closed.wait()
+            self.stop()
+
+        # Kept, because asyncio itself holds tasks weakly.
+        self._waiting = asyncio.get_running_loop().create_task(wait(), context=contextvars.Context())
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -59,5 +73,7 @@ def _finish(done: asyncio.Future[None], error: BaseException | None) -> None:
     if error is None:
         done.set_result(None)
     else:
-        # SystemExit or KeyboardInterrupt raised by a callback must drop the subscription, not end the I/O loop.
-        done.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        # SystemExit or KeyboardInterrupt raised by a callback must drop the subscription, not end the I/O loop, and a
+        # future takes no StopIteration (a bare next() in a callback): it would never end, and the pump would wait.
+        is_plain = isinstance(error, Exception) and not isinstance(error, StopIteration)
+        done.set_exception(error if is_plain else RuntimeError(repr(error)))

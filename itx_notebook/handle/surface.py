@@ -17,6 +17,7 @@ from itx_notebook.types import (
 )
 
 __all__ = [
+    "Closed",
     "Cursor",
     "ItxSurface",
     "OnBatch",

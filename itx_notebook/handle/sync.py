@@ -207,9 +207,7 @@ class Stream(_Face):
         """
         callback = CallbackThread(on_batch, name=f"itx-subscriber {self.path}")
         call = self.aio.subscribe(callback, after_offset=after_offset, events=events, presence=presence)
-        return Subscription(
-            self._wait(call, timeout, f"subscribe() to {self.path}"), self.path, callback, self._timeout
-        )
+        return self._subscribe(call, callback, timeout, f"subscribe() to {self.path}")
 
     def on_state_change(
         self, on_state: Callable[[StreamState], object], *, presence: bool = True, timeout: float | None = None
@@ -217,12 +215,33 @@ class Stream(_Face):
         """Deliver the state now and at every change, coalesced, on a thread of its own. See :meth:`subscribe`."""
         callback = CallbackThread(on_state, name=f"itx-subscriber {self.path}")
         call = self.aio.on_state_change(callback, presence=presence)
-        return Subscription(
-            self._wait(call, timeout, f"on_state_change() of {self.path}"), self.path, callback, self._timeout
-        )
+        return self._subscribe(call, callback, timeout, f"on_state_change() of {self.path}")
+
+    def _subscribe(
+        self,
+        call: Coroutine[Any, Any, AsyncSubscription],
+        callback: CallbackThread[Any],
+        timeout: float | None,
+        what: str,
+    ) -> Subscription:
+        aio = self._wait(_subscribe_with(callback, call), timeout, what)
+        return Subscription(aio, self.path, callback, self._timeout)
 
     def __repr__(self) -> str:
         return f"<Stream {self.path}>"
+
+
+async def _subscribe_with(
+    callback: CallbackThread[Any], call: Coroutine[Any, Any, AsyncSubscription]
+) -> AsyncSubscription:
+    """Subscribe, and let the callback's thread end with the subscription, or at once if there is none."""
+    try:
+        subscription = await call
+    except BaseException:
+        callback.stop()
+        raise
+    callback.stop_after(subscription._subscription.closed)  # noqa: SLF001  # the other half of one handle
+    return subscription
 
 
 class Streams(_Face):
