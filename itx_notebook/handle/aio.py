@@ -54,7 +54,7 @@ def make_event(
         return Event(
             type=event,
             payload=payload,
-            metadata=UNSET if metadata is None else dict(metadata),
+            metadata=UNSET if metadata is None else _as_dict(metadata),
             idempotency_key=UNSET if idempotency_key is None else idempotency_key,
             offset=UNSET if offset is None else offset,
         )
@@ -65,6 +65,11 @@ def make_event(
             hint='Write append("demo.hello", {"n": 1}) or append({"type": "demo.hello", "payload": {"n": 1}}).',
         )
     return parse_event(event)
+
+
+def _as_dict(metadata: Any) -> Any:
+    """A mapping as the dict that the envelope keeps; anything else as it is, for the envelope's check to refuse."""
+    return dict(metadata) if isinstance(metadata, Mapping) else metadata
 
 
 class AsyncSubscription:
@@ -158,7 +163,8 @@ class AsyncStream:
     @on_io_loop
     async def append_batch(self, events: Iterable[Event | Mapping[str, Any]]) -> list[StreamEvent]:
         """Append all of `events` or none; the committed events, aligned with the input."""
-        return await self._stream.append_batch([make_event(event) for event in events])
+        # Not make_event(): a lone event or type given by mistake iterates into strings, which it takes for types.
+        return await self._stream.append_batch([parse_event(event) for event in events])
 
     @on_io_loop
     async def read(self, *, after_offset: Cursor = "start", before_offset: Cursor = "end") -> list[StreamEvent]:
