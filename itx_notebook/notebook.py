@@ -186,7 +186,12 @@ async def _connect(project: str, home: Path) -> tuple[ServerItx, Loader]:
     loader = get_loader(home)
     deployment = await loader.open()
     if project == DEFAULT_PROJECT and deployment.directory.try_get(project) is None:
-        await deployment.directory.create(project)
+        try:
+            await deployment.directory.create(project)
+        except ItxError as error:
+            # Another first connect() of this process was quicker.
+            if get_itx_error_code(error) != "CONFLICT":
+                raise
     try:
         return await loader.get_loader_itx(project), loader
     except ItxError as error:

@@ -12,6 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import os
+import weakref
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,9 +39,10 @@ class StreamEngine:
     def __init__(self, store: Store, *, clock: Clock, always_threaded: bool = False) -> None:
         self._store = store
         self._streams: dict[tuple[str, str], Stream] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Future[Any]] = set()
         self._committer = GroupCommitter(store.writer, clock, self._on_committed, always_threaded=always_threaded)
         self._is_closed = False
+        _engines.add(self)
 
     @classmethod
     def open(cls, directory: Path, *, clock: Clock | None = None, always_threaded: bool = False) -> StreamEngine:
@@ -89,17 +92,25 @@ class StreamEngine:
         """How many streams a namespace holds."""
         return self.reader.count_streams(namespace)
 
-    async def commit(self, stream: Stream, events: Sequence[Event], *, wake: bool = False) -> list[StreamEvent]:
+    def commit(
+        self, stream: Stream, events: Sequence[Event], *, wake: bool = False
+    ) -> asyncio.Future[list[StreamEvent]]:
         """Append checked `events` to `stream`, all or none; see ``Stream.append_batch``."""
-        return await self._committer.enqueue(stream, events, wake=wake)
+        if self._store.is_closed:
+            raise engine_closed()
+        return self._committer.enqueue(stream, events, wake=wake)
 
-    def start(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def start(self, work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
         """Run background work that the engine's end waits for; failures are logged, never raised."""
-        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+        task = (
+            work
+            if isinstance(work, asyncio.Future)
+            else asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        )
         self._tasks.add(task)
         task.add_done_callback(self._finish)
 
-    def _finish(self, task: asyncio.Task[Any]) -> None:
+    def _finish(self, task: asyncio.Future[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("background work of the streams engine failed", exc_info=error)
@@ -130,3 +141,32 @@ class StreamEngine:
             stream.close()
         await self._committer.close()
         self._store.close()
+        self._forget_streams()
+
+    def abandon(self) -> None:
+        """In a forked child: refuse everything from now on, and leave the store, which is the parent's, alone."""
+        self._is_closed = True
+        self._store.is_closed = True
+        self._forget_streams()
+
+    def _forget_streams(self) -> None:
+        """Nothing in memory may answer for a store that others write to."""
+        for stream in self._streams.values():
+            stream.forget()
+
+
+_engines: weakref.WeakSet[StreamEngine] = weakref.WeakSet()
+_abandoned: list[StreamEngine] = []
+
+
+def _abandon_engines() -> None:
+    """In a forked child: two processes that append from one memory would give one offset twice."""
+    engines = list(_engines)
+    # Kept for ever: SQLite forbids even to close a connection that came through a fork.
+    _abandoned.extend(engines)
+    for engine in engines:
+        engine.abandon()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(after_in_child=_abandon_engines)

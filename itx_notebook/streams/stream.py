@@ -340,6 +340,11 @@ class Stream:
         for subscription in tuple(self._connections.values()):
             self._detach(subscription)
 
+    def forget(self) -> None:
+        """Let go of what is in memory: from now on only the store, if it is open, can answer."""
+        self._state = None
+        self._public = None
+
 
 class _Once:
     """A value made at the first call and shared by all later ones."""
