@@ -73,15 +73,16 @@ class Loader:
         if self._deployment is not None:
             return self._deployment
         if self._opening is None:
-            self._opening = asyncio.get_running_loop().create_task(_open_deployment(self.home))
-        opening = self._opening
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+        return await asyncio.shield(self._opening)
+
+    async def _open(self) -> Deployment:
+        # Takes its outcome in by itself: everybody who waited may have gone, out of patience.
         try:
-            deployment = await asyncio.shield(opening)
+            self._deployment = await _open_deployment(self.home)
+            return self._deployment
         finally:
-            if opening.done() and self._opening is opening:
-                self._opening = None
-        self._deployment = deployment
-        return deployment
+            self._opening = None
 
     async def get_loader_itx(self, project_id_or_slug: str) -> ServerItx:
         """The view of a project, for queries; raises the masked ``NOT_FOUND``, or says that the engine is closed."""
@@ -93,6 +94,8 @@ class Loader:
 
     async def close(self) -> None:
         """Close the engine and free the store for others; :meth:`open` brings it back. Repeating is harmless."""
+        if self._opening is not None:
+            await asyncio.wait([self._opening])
         deployment, self._deployment = self._deployment, None
         if deployment is not None:
             await deployment.close()
