@@ -67,9 +67,7 @@ class Draft:
         self.state = plan.state
         self.committed += plan.committed
         self.rows += plan.rows
-        for row, event in zip(plan.rows, plan.committed, strict=True):
-            if row.idempotency_key is not None:
-                self._keys[row.idempotency_key] = event
+        self._keys.update(plan.keys)
 
     def _try_find(self, key: str) -> StreamEvent | None:
         return self._keys.get(key) or self.stream.try_find(key)

@@ -28,6 +28,8 @@ class Plan(NamedTuple):
     """The answer, aligned with the input; repeats of a key stand here as the original event."""
     committed: list[StreamEvent]
     rows: list[Row]
+    keys: dict[str, StreamEvent]
+    """The committed events that have an idempotency key, by it."""
     state: CoreState
 
 
@@ -52,13 +54,15 @@ def plan_append(
         ``INTERNAL``: the stream is paused, or an offset precondition does not hold; ``BAD_REQUEST``: the payload of a
         core event is not of its shape.
     """
-    plan = Plan([], [], [], state)
+    results: list[StreamEvent] = []
+    new: list[StreamEvent] = []
+    rows: list[Row] = []
     own: dict[str, StreamEvent] = {}
     for event in events:
         key = None if event.idempotency_key is UNSET else event.idempotency_key
         if key is not None and (known := own.get(key) or try_find(key)) is not None:
             _check_repeat(event, known)
-            plan.results.append(known)
+            results.append(known)
             continue
         if state.paused and event.type not in PASSES_PAUSE:
             raise _paused(state, stream_path)
@@ -75,10 +79,10 @@ def plan_append(
         state = fold(state, committed)
         if key is not None:
             own[key] = committed
-        plan.results.append(committed)
-        plan.committed.append(committed)
-        plan.rows.append(Row(offset, committed.type, body, key))
-    return plan._replace(state=state)
+        results.append(committed)
+        new.append(committed)
+        rows.append(Row(offset, committed.type, body, key))
+    return Plan(results, new, rows, own, state)
 
 
 def _check_repeat(event: Event, known: StreamEvent) -> None:
