@@ -43,9 +43,7 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
       class="itx-row"
       style={`top:${top}px;--itx-depth:${depthBelow(path, tree.root)}`}
       role="treeitem"
-      aria-label={[segment, node?.count != null && describeCount(node.count), progress]
-        .filter(Boolean)
-        .join(", ")}
+      aria-label={describeRow(segment, node, progress)}
       aria-level={depthBelow(path, tree.root) + 1}
       aria-setsize={siblings.length}
       aria-posinset={lowerBound(siblings.length, (i) => comparePaths(siblings[i] ?? "", segment) < 0) + 1}
@@ -69,6 +67,7 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
         <Disclosure store={store} path={path} node={node} isExpanded={isExpanded} onActivate={onActivate} />
         <Label text={segment} path={path} isPending={node?.state === "loading" && store.isFlowing} />
         {progress && <span class="itx-progress">{progress}</span>}
+        <span class="itx-gap" />
         {node?.count != null && (
           <span class="itx-badge" title={describeCount(node.count)}>
             {formatCount(node.count)}
@@ -135,15 +134,22 @@ function Disclosure({ store, path, node, isExpanded, onActivate }: DisclosurePro
 }
 
 function Label({ text, path, isPending }: { text: string; path: string; isPending: boolean }): JSX.Element {
+  // Hidden from readers, who would hear the two halves as two words; the row's own name has it whole.
   // By code points: a cut between surrogates would draw two broken characters.
   const characters = Array.from(text);
   const cut = characters.length > MAX_WHOLE_LABEL ? characters.length - LABEL_TAIL : characters.length;
   return (
-    <span class={isPending ? "itx-label itx-pending" : "itx-label"} title={path}>
+    <span class={isPending ? "itx-label itx-pending" : "itx-label"} title={path} aria-hidden="true">
       <span class="itx-label-head">{characters.slice(0, cut).join("")}</span>
       {cut < characters.length && <span class="itx-label-tail">{characters.slice(cut).join("")}</span>}
     </span>
   );
+}
+
+/** All that is drawn in the row, for those who do not see it. */
+function describeRow(segment: string, node: TreeNode | undefined, progress: string): string {
+  const count = node?.count == null ? "" : describeCount(node.count);
+  return [segment, count, progress, troubleOf(node)?.message].filter(Boolean).join(", ");
 }
 
 /** What is going on with the node's data, or is not although it looks so; empty where there is nothing to say. */

@@ -27,7 +27,7 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   const list = useRef<HTMLDivElement>(null);
   const measured = useRef(new Map<string, number>());
   const anchor = useRef<Anchor>(null);
-  const [viewHeight, setViewHeight] = useState(height);
+  const [{ viewHeight }, setView] = useState({ viewHeight: height });
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const [wanted, setActive] = useState<string | null>(null);
 
@@ -46,7 +46,7 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   useLayoutEffect(() => {
     if (list.current && measureTallRows(list.current, measured.current)) redraw(undefined);
   });
-  useHeight(list, setViewHeight);
+  useHeight(list, setView);
   useKeptFocus(list);
 
   const scrolled = () => {
@@ -155,17 +155,23 @@ function measureTallRows(list: HTMLElement, measured: Map<string, number>): bool
   return hasChanged;
 }
 
-/** Follow the list's height: under the notebook's windowing it is 0 at first, and again whenever out of sight. */
-function useHeight(list: RefObject<HTMLElement | null>, setHeight: (height: number) => void): void {
+/**
+ * Follow the list's height: under the notebook's windowing it is 0 at first, and again whenever out of sight. Each
+ * report draws anew, even of a height known before: a list taken out of the page comes back scrolled to its top.
+ */
+function useHeight(
+  list: RefObject<HTMLElement | null>,
+  setView: (view: { viewHeight: number }) => void,
+): void {
   useLayoutEffect(() => {
     const element = list.current;
     if (!element) return;
     const observer = new ResizeObserver(() => {
-      if (element.clientHeight > 0) setHeight(element.clientHeight);
+      if (element.clientHeight > 0) setView({ viewHeight: element.clientHeight });
     });
     observer.observe(element);
     return () => observer.disconnect();
-  }, [list, setHeight]);
+  }, [list, setView]);
 }
 
 /** An id must hold no space and be the same for the same path; the dots keep two paths from sharing one. */
