@@ -108,7 +108,8 @@ class QueryClient:
     def set_query_data(self, query_key: QueryKey, data: Any, *, updated_at_ms: int | None = None) -> None:
         """Put data in by hand; ``UNSET`` does nothing, ``None`` is data.
 
-        A fetch under way goes on, and what it brings replaces this.
+        A fetch that began before `updated_at_ms` goes on, but what it brings is dropped, since it may be older; who
+        waits for it gets this data. That is how a live batch and a refresh of the same stream may overlap.
 
         Parameters
         ----------

@@ -94,18 +94,22 @@ class Fetch(Generic[T]):
         How many coroutines wait for the outcome.
     forgets_failure : bool
         If it fails and leaves an entry without data or observers, the entry is removed in the same step.
+    is_outrun : bool
+        Newer data was put in by hand since the fetch began: what it brings may be older, and is dropped.
     is_outdated : bool
         The key was invalidated since the fetch began: what it brings may be older than that.
     repeats_when_done : bool
         The invalidation asked for a refetch, which this fetch is too old to be.
     """
 
-    def __init__(self, entry: QueryEntry, task: asyncio.Task[Any]) -> None:
+    def __init__(self, entry: QueryEntry, task: asyncio.Task[Any], *, began_at_ms: int) -> None:
         self._entry = entry
         self._task = task
         self.outcome: asyncio.Future[T] = task.get_loop().create_future()
+        self.began_at_ms = began_at_ms
         self.waiters = 0
         self.forgets_failure = False
+        self.is_outrun = False
         self.is_outdated = False
         self.repeats_when_done = False
 
@@ -161,7 +165,9 @@ class QueryEntry:
         return is_state_stale(self.state, stale_time, self._host.clock.now_ms())
 
     def set_data(self, data: Any, at_ms: int) -> None:
-        """Put data in by hand. A fetch under way goes on and overwrites it with what it brings."""
+        """Put data in by hand. If it is dated after the fetch under way began, it outruns what that brings."""
+        if self.fetch is not None and at_ms >= self.fetch.began_at_ms:
+            self.fetch.is_outrun = True
         self._dispatch(DataSet(share_equal_parts(self.state.data, data), at_ms))
         self._schedule_gc()
 
@@ -180,7 +186,8 @@ class QueryEntry:
         def settle(task: asyncio.Task[Any]) -> None:
             self._settle(fetch, task)
 
-        fetch = self.fetch = Fetch(self, self._host.spawn(lambda: self._run(query_fn, retry), settle))
+        task = self._host.spawn(lambda: self._run(query_fn, retry), settle)
+        fetch = self.fetch = Fetch(self, task, began_at_ms=self._host.clock.now_ms())
         self._cancel_gc()
         self._before_fetch = self.state
         self._dispatch(FetchStarted())
@@ -233,9 +240,9 @@ class QueryEntry:
         self.fetch = None
         error = self._get_error(task)
         if error is None:
-            data = share_equal_parts(self.state.data, task.result())
-            self._dispatch(FetchSucceeded(data, self._host.clock.now_ms(), fetch.is_outdated))
-            fetch.outcome.set_result(data)
+            success = self._make_success(fetch, task.result())
+            self._dispatch(success)
+            fetch.outcome.set_result(success.data)
         else:
             _log.debug("Fetch of %s failed", self.query_hash, exc_info=error)
             was_told_to_stop = task.cancelled() and task.cancelling() > 0
@@ -248,6 +255,14 @@ class QueryEntry:
         if fetch.repeats_when_done and not self._is_removed and not task.cancelled():
             self.refetch_if_active()
         self._schedule_gc()
+
+    def _make_success(self, fetch: Fetch[Any], data: Any) -> FetchSucceeded:
+        """What the fetch changes: a live batch that came in while it was asking must not be undone by its answer."""
+        state = self.state
+        if fetch.is_outrun:
+            return FetchSucceeded(state.data, state.data_updated_at_ms, state.is_invalidated)
+        shared = share_equal_parts(state.data, data)
+        return FetchSucceeded(shared, self._host.clock.now_ms(), fetch.is_outdated)
 
     def _get_error(self, task: asyncio.Task[Any]) -> BaseException | None:
         """What a fetch failed with, as an error that those who wait cannot take for their own cancellation."""

@@ -37,7 +37,7 @@ from tests.query.source import internal
 KEYS: tuple[QueryKey, ...] = (("a",), ("a", "x"), ("b",))
 STALE_TIME = 10
 GC_TIME = 30
-START_MS = 1_000_000
+START_MS = 1_780_000_000_000
 
 keys = st.sampled_from(KEYS)
 values = st.none() | st.integers(0, 2)
@@ -51,6 +51,7 @@ class ModelFetch:
     answer: asyncio.Future[Any] | None = None
     forgets_failure: bool = False
     is_outdated: bool = False
+    is_outrun: bool = False
     repeats: bool = False
 
 
@@ -125,11 +126,15 @@ class CacheMachine(RuleBasedStateMachine):
 
     # The steps
 
-    @rule(key=keys, data=values)
-    def set_data(self, key: QueryKey, data: Any) -> None:
-        self._do(lambda: self.client.set_query_data(key, data))
-        self._entry(key).take(data, self.now_ms)
-        self._touch(self._entry(key))
+    @rule(key=keys, data=values, is_old=st.booleans())
+    def set_data(self, key: QueryKey, data: Any, is_old: bool) -> None:
+        at_ms = self.now_ms - 3_600_000 if is_old else self.now_ms
+        self._do(lambda: self.client.set_query_data(key, data, updated_at_ms=at_ms))
+        entry = self._entry(key)
+        entry.take(data, at_ms)
+        if entry.fetch is not None and not is_old:
+            entry.fetch.is_outrun = True
+        self._touch(entry)
 
     @rule(key=keys, forgets_failure=st.booleans())
     def begin_fetch(self, key: QueryKey, forgets_failure: bool) -> None:
@@ -143,8 +148,9 @@ class CacheMachine(RuleBasedStateMachine):
     def succeed(self, choice: Any, data: Any) -> None:
         fetch = self._end(choice)
         self._do(lambda: _answer(fetch).set_result(data))
-        fetch.entry.take(data, self.now_ms)
-        fetch.entry.is_invalidated = fetch.is_outdated
+        if not fetch.is_outrun:
+            fetch.entry.take(data, self.now_ms)
+            fetch.entry.is_invalidated = fetch.is_outdated
         self._after(fetch)
 
     @precondition(lambda self: self.fetches)

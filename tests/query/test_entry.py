@@ -229,13 +229,57 @@ async def test_a_fetch_sees_nothing_of_the_cell_when_a_cell_begins_it(client: Qu
     assert seen == ["cell 7", "none", "none"]
 
 
-async def test_a_fetch_overwrites_data_when_it_was_set_by_hand_meanwhile(client: QueryClient) -> None:
+async def test_a_fetch_does_not_undo_data_when_newer_was_set_by_hand_meanwhile(
+    client: QueryClient, clock: FakeClock
+) -> None:
+    source = Source()
+    task = asyncio.create_task(client.fetch_query(source.query))
+    await clock.advance(1)
+
+    client.set_query_data(KEY, "live")
+    set_at_ms = clock.now_ms()
+    assert (state_of(client).status, state_of(client).fetch_status) == ("success", "fetching")
+    await clock.advance(1)
+    await source.succeed("asked before that")
+
+    assert await task == "live"
+    assert (state_of(client).data, state_of(client).data_updated_at_ms, state_of(client).fetch_status) == (
+        "live",
+        set_at_ms,
+        "idle",
+    )
+
+
+async def test_a_fetch_overwrites_data_when_what_was_set_meanwhile_is_older_than_its_beginning(
+    client: QueryClient, clock: FakeClock
+) -> None:
     source = Source()
     task = asyncio.create_task(client.fetch_query(source.query))
     await settle()
 
-    client.set_query_data(KEY, "by hand")
-    assert (state_of(client).status, state_of(client).fetch_status) == ("success", "fetching")
+    client.set_query_data(KEY, "from a file", updated_at_ms=clock.now_ms() - 1)
     await source.succeed("fetched")
 
     assert (await task, state_of(client).data) == ("fetched", "fetched")
+
+
+async def test_an_invalidation_stands_when_it_came_after_data_that_outran_a_fetch(client: QueryClient) -> None:
+    source = Source()
+    client.begin_fetch(source.query)
+    client.set_query_data(KEY, "live")
+
+    client.invalidate_queries()
+    await source.succeed("asked before that")
+
+    assert (state_of(client).data, state_of(client).is_invalidated) == ("live", True)
+
+
+async def test_data_is_valid_when_it_outran_a_fetch_and_came_after_the_invalidation(client: QueryClient) -> None:
+    source = Source()
+    client.begin_fetch(source.query)
+    client.invalidate_queries()
+
+    client.set_query_data(KEY, "live")
+    await source.succeed("asked before that")
+
+    assert (state_of(client).data, state_of(client).is_invalidated) == ("live", False)

@@ -361,7 +361,7 @@ async def test_the_fetch_of_a_removed_key_ends_when_its_observer_refetches(clien
     refetching = asyncio.create_task(observer.refetch())
     await settle()
     assert [answer.cancelled() for answer in source.waiting] == [True, False]
-    source.waiting.pop(0)
+    del source.waiting[0]
     await source.succeed("new")
 
     assert (await refetching).data == "new"
