@@ -14,6 +14,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 from itx_notebook._clock import Clock, TimerHandle
@@ -92,7 +93,8 @@ class LiveTree:
     async def prefetch(self, *, deadline: float = 2.0) -> None:
         """Bring what the first paint needs into the cache, best effort: never raises, ends at the deadline.
 
-        A level at a time, because only a parent knows its children.
+        A level at a time, because only a parent knows its children. What the cache calls fresh is asked for again all
+        the same: the first paint is also what a terminal or an exported page keeps, and nothing corrects it there.
         """
         end = self._clock.monotonic() + deadline
         asked: set[str] = set()
@@ -101,7 +103,9 @@ class LiveTree:
             left = end - self._clock.monotonic()
             await asyncio.gather(
                 *(
-                    prefetch_itx_query(self._define(path), self._queries, self._get_itx, deadline=left)
+                    prefetch_itx_query(
+                        replace(self._define(path), stale_time=0.0), self._queries, self._get_itx, deadline=left
+                    )
                     for path in missing
                 )
             )
