@@ -228,7 +228,7 @@ if __name__ == "__main__":
             with_bench(100, update_bytes),
             "the same with 100 nodes",
             "less",
-            0.99,
+            0.95,
         ),
         Case(
             "append → patch, 10,000 nodes",
