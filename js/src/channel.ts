@@ -233,16 +233,22 @@ function text(raw: unknown, where: string): string {
 }
 
 function textOrNull(raw: unknown, where: string): string | null {
-  return raw === null ? null : text(raw, where);
+  if (raw !== null && typeof raw !== "string") throw new MalformedMessage(where, raw, "a text or null");
+  return raw;
 }
 
 function number(raw: unknown, where: string): number {
-  if (typeof raw !== "number" || !Number.isFinite(raw)) throw new MalformedMessage(where, raw, "a number");
+  if (!isNumber(raw)) throw new MalformedMessage(where, raw, "a number");
   return raw;
 }
 
 function numberOrNull(raw: unknown, where: string): number | null {
-  return raw === null ? null : number(raw, where);
+  if (raw !== null && !isNumber(raw)) throw new MalformedMessage(where, raw, "a number or null");
+  return raw;
+}
+
+function isNumber(raw: unknown): raw is number {
+  return typeof raw === "number" && Number.isFinite(raw);
 }
 
 function wholeNumber(raw: unknown, where: string): number {

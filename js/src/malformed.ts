@@ -12,6 +12,7 @@ export class MalformedMessage extends Error {
 
 /** At most 60 characters of a value, in the notation it travelled in. */
 function show(value: unknown): string {
-  const json = typeof value === "bigint" ? `${value}` : (JSON.stringify(value) ?? "missing");
+  const isNumeric = typeof value === "number" || typeof value === "bigint";
+  const json = isNumeric ? `${value}` : (JSON.stringify(value) ?? "missing");
   return json.length > 60 ? `${json.slice(0, 59)}…` : json;
 }
