@@ -1,0 +1,142 @@
+import { expect, it } from "vitest";
+import { formatTime } from "../../src/status.ts";
+import { outline, show } from "../helpers/panel.tsx";
+import { allByRole, byRole, drawn, namesOf } from "../helpers/queries.ts";
+import { blank, failure, loaded } from "../helpers/values.ts";
+
+const rowOf = (el: Element, path: string) => {
+  const row = el.querySelector<HTMLElement>(`[data-path="${path}"]`);
+  if (!row) throw new Error(`no row for ${path}`);
+  return row;
+};
+
+it("draws names, counts and depth, siblings by code point", () => {
+  const { el } = show({
+    nodes: { "/": loaded(1827, ["b", "a", "B"]), "/a": loaded(1, ["x"]), "/b": loaded(12345) },
+    expanded: ["/", "/a"],
+  });
+  expect(outline(el)).toEqual(["/, 1,827 events", "  B", "  a, 1 event", "    x", "  b, 12,345 events"]);
+  expect(rowOf(el, "/b").querySelector(".itx-badge")?.textContent).toBe("12,345");
+  expect(rowOf(el, "/a").querySelector(".itx-badge")?.getAttribute("title")).toBe("1 event");
+  expect(rowOf(el, "/a/x").querySelector(".itx-label")?.getAttribute("title")).toBe("/a/x");
+});
+
+it("tells a reader where in the tree a row stands", () => {
+  const { el } = show({ selected: "/agents" });
+  const row = rowOf(el, "/agents/slack");
+  const facts = (element: Element) =>
+    ["level", "setsize", "posinset", "expanded", "selected"].map((name) =>
+      element.getAttribute(`aria-${name}`),
+    );
+  expect(facts(rowOf(el, "/"))).toEqual(["1", "1", "1", "true", "false"]);
+  expect(facts(rowOf(el, "/agents"))).toEqual(["2", "2", "1", "true", "true"]);
+  expect(facts(row)).toEqual(["3", "2", "2", null, "false"]);
+  expect(facts(rowOf(el, "/billing"))).toEqual(["2", "2", "2", "false", "false"]);
+});
+
+it("offers to load, expand or collapse, and nothing on a node without children", () => {
+  const { el } = show({ expanded: ["/"] });
+  const offers = namesOf(el, "button").filter((name) => !/Refresh/.test(name));
+  expect(offers).toEqual(["Collapse /", "Expand /agents", "Load /billing"]);
+  const { el: other } = show();
+  expect(namesOf(other, "button")).not.toContain("Expand /agents/slack");
+});
+
+it("toggles by its disclosure without selecting", async () => {
+  const { el, sent } = show();
+  byRole(el, "button", "Collapse /agents").click();
+  await drawn();
+  expect(outline(el)).toEqual(["/, 1,827 events", "  agents, 1 event", "  billing"]);
+  byRole(el, "button", "Load /billing").click();
+  expect(sent).toEqual([
+    { kind: "collapse", path: "/agents" },
+    { kind: "expand", path: "/billing" },
+  ]);
+});
+
+it("selects by its label without toggling", async () => {
+  const { el, sent } = show();
+  rowOf(el, "/agents").querySelector<HTMLElement>(".itx-label")?.click();
+  await drawn();
+  expect(rowOf(el, "/agents").getAttribute("aria-selected")).toBe("true");
+  expect(rowOf(el, "/agents").getAttribute("aria-expanded")).toBe("true");
+  expect(sent).toEqual([{ kind: "select", path: "/agents" }]);
+});
+
+it("refreshes one node", () => {
+  const { el, sent } = show();
+  byRole(el, "button", "Refresh /agents/slack").click();
+  expect(sent).toEqual([{ kind: "refresh", path: "/agents/slack" }]);
+});
+
+it("shortens a long name in its middle and keeps it whole for a reader", () => {
+  const name = `${"x".repeat(40)}-tail-of-name`;
+  const emoji = "\u{1F600}".repeat(40);
+  const { el } = show({ nodes: { "/": loaded(1, [name, emoji]) }, expanded: ["/"] });
+  const [head, tail] = [...rowOf(el, `/${name}`).querySelectorAll(".itx-label > span")];
+  expect([head?.textContent, tail?.textContent]).toEqual([name.slice(0, -14), name.slice(-14)]);
+  expect(byRole(el, "treeitem", name)).toBeTruthy();
+  const tailOfEmoji = rowOf(el, `/${emoji}`).querySelector(".itx-label-tail")?.textContent;
+  expect(tailOfEmoji).toBe("\u{1F600}".repeat(14));
+});
+
+it("says that a row loads only as long as somebody could answer", async () => {
+  const nodes = { "/": loaded(1, ["a", "b"]), "/a": blank({ state: "loading" }), "/b": loaded(2) };
+  const { el, clock, patch } = show({ nodes, expanded: ["/", "/c"] });
+  expect(outline(el)).toEqual(["/, 1 event", "  a, loading…", "  b, 2 events"]);
+  expect(el.querySelectorAll(".itx-pending").length).toBe(1);
+  patch({ nodes: { "/b": { state: "loading" }, "/": { added: ["c"] } } });
+  await drawn();
+  expect(outline(el)).toEqual(["/, 1 event", "  a, loading…", "  b, 2 events, refreshing…", "  c"]);
+  clock.advance(6_000);
+  await drawn();
+  expect(outline(el)).toEqual(["/, 1 event", "  a, not loaded", "  b, 2 events", "  c, not loaded"]);
+  expect(el.querySelectorAll(".itx-pending").length).toBe(0);
+});
+
+it("does not pulse while the kernel itself is cut off", async () => {
+  const nodes = { "/": loaded(1, ["a"]), "/a": blank({ state: "loading" }) };
+  const { el, patch } = show({ nodes, expanded: ["/"] });
+  patch({ connection: { state: "reconnecting", since: 0, detail: null } });
+  await drawn();
+  expect(el.querySelectorAll(".itx-pending").length).toBe(0);
+});
+
+it("shows an error on its row, with what to do, folded details and a retry", () => {
+  const error = failure('no stream "/a" here', { hint: "Ask the owner.", details: "Traceback" });
+  const { el, sent } = show({
+    nodes: { "/": loaded(1, ["a"]), "/a": blank({ state: "error", error }) },
+    expanded: ["/"],
+  });
+  const row = rowOf(el, "/a");
+  expect(row.textContent).toContain('no stream "/a" here Ask the owner.');
+  expect(byRole(row, "group").querySelector("pre")?.textContent).toBe("Traceback");
+  expect(row.hasAttribute("aria-expanded")).toBe(false);
+  byRole(row, "button", "Retry").click();
+  expect(sent).toEqual([{ kind: "refresh", path: "/a" }]);
+  expect(byRole(el, "treeitem", 'a, no stream "/a" here')).toBe(row);
+});
+
+it("keeps data and subtree beside a failed refresh, and says of when they are", () => {
+  const { el } = show({
+    nodes: {
+      "/": loaded(1, ["a"]),
+      "/a": loaded(5, ["x"], { error: failure("timed out"), updated_at: 1_000 }),
+    },
+    expanded: ["/", "/a"],
+  });
+  expect(outline(el)).toEqual(["/, 1 event", "  a, 5 events, timed out", "    x"]);
+  expect(rowOf(el, "/a").textContent).toContain(`Not up to date since ${formatTime(1_000)}: timed out`);
+});
+
+it("offers nothing that nobody could do", async () => {
+  const error = failure("no");
+  const { el, clock } = show({
+    nodes: { "/": loaded(1, ["a", "b"]), "/a": blank({ state: "error", error }) },
+    expanded: ["/"],
+  });
+  clock.advance(6_000);
+  await drawn();
+  const enabled = allByRole(el, "button").filter((button) => !button.hasAttribute("disabled"));
+  expect(enabled.map((button) => button.getAttribute("aria-label"))).toEqual(["Collapse /"]);
+});
