@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from IPython.core.history import HistoryManager
 from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 from itx_notebook._loop import run_blocking
 from itx_notebook.client import close_loaders
@@ -139,6 +140,24 @@ def open_shell(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Int
     finally:
         shell.restore_sys_module_state()  # type: ignore[no-untyped-call]  # IPython ships no types for it
         InteractiveShell.clear_instance()
+
+
+class Ran:
+    """What running a cell gave: its value, its error, and what it displayed."""
+
+    def __init__(self, result: Any, captured: Any) -> None:
+        self.value: Any = result.result
+        self.error: BaseException | None = result.error_before_exec or result.error_in_exec
+        self.stdout: str = captured.stdout
+        self.stderr: str = captured.stderr
+        self.displayed: list[dict[str, Any]] = [output.data for output in captured.outputs]
+
+
+def run_cell(shell: InteractiveShell, source: str) -> Ran:
+    """Run a cell as a notebook would."""
+    with capture_output() as captured:
+        result = shell.run_cell(source, store_history=False)  # type: ignore[no-untyped-call]  # IPython ships no types for it
+    return Ran(result, captured)
 
 
 async def gather(*awaitables: Any) -> list[Any]:

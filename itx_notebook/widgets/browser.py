@@ -74,8 +74,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._is_connected = False
         self._has_front_end = False
         self._sent_seq = tree.seq
-        self._told_selection: str | None = tree.get_snapshot().selected
-        super().__init__(height=height, selected_path=self._told_selection)
+        super().__init__(height=height, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
         self.observe(self._on_selected_path, "selected_path")
         _keep_frontend_route(self)
@@ -108,6 +107,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         if self._is_connected:
             self._send_snapshot()
             self._is_connected = False
+            _browsers.discard(self)
             self._on_loop(self._tree.close)
             # ipywidgets makes a Layout for every widget and leaves it behind.
             self.layout.close()
@@ -142,6 +142,10 @@ class StreamTreeBrowser(anywidget.AnyWidget):
                     hint="Reload the page: its code may be of another version than the kernel's.",
                 )
 
+    @traitlets.validate("selected_path")
+    def _check_selected_path(self, proposal: Any) -> str | None:
+        return None if proposal["value"] is None else parse_stream_path(proposal["value"])
+
     def _on_selected_path(self, change: Any) -> None:
         self._on_loop(self._tree.select, change["new"])
 
@@ -157,8 +161,6 @@ class StreamTreeBrowser(anywidget.AnyWidget):
 
     def _send_patch(self, seq: int, patch: dict[str, Any]) -> None:
         self._tell({"kind": "patch", "seq": seq, **patch})
-        if "selected" in patch and patch["selected"] != self.selected_path:
-            self.selected_path = patch["selected"]
 
     def _schedule_beat(self) -> None:
         get_io_loop().call_later(_HEARTBEAT, self._beat_and_go_on, context=contextvars.Context())
@@ -207,9 +209,8 @@ _browsers: weakref.WeakSet[StreamTreeBrowser] = weakref.WeakSet()
 
 def _send_snapshots_after_cells(browser: StreamTreeBrowser) -> None:
     shell = get_ipython()
-    if shell is not None and not _browsers:
-        with contextlib.suppress(ValueError):
-            shell.events.unregister("post_run_cell", _after_cell)
+    if shell is not None:
+        # Registering what is registered already changes nothing.
         shell.events.register("post_run_cell", _after_cell)
     _browsers.add(browser)
 
