@@ -82,8 +82,8 @@ class ItxMagics(Magics):
 
     def _append(self, rest: str) -> Any:
         usage = "%itx append PATH TYPE [JSON]"
-        path, _, rest = rest.partition(" ")
-        kind, _, text = rest.strip().partition(" ")
+        path, _, after_path = rest.partition(" ")
+        kind, _, text = after_path.strip().partition(" ")
         if not path or not kind:
             raise _wrong_use(rest, usage)
         payload: Any = UNSET
