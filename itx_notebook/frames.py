@@ -26,8 +26,10 @@ def to_frame(events: Iterable[StreamEvent]) -> pd.DataFrame:
         - ``type``, ``stream_path`` : str
         - ``idempotency_key`` : str or None; only if an event has one
         - ``payload.<field>`` : one column for each top-level field of payloads that are objects, in order of first
-          appearance; None where an event lacks it
+          appearance, of the type pandas finds for its values; missing where an event lacks it
         - ``payload`` : payloads that are not objects; only if there are any
+
+        Whole numbers stay exact: a column of them with gaps is ``Int64`` (``object`` beyond 63 bits), never float.
 
     Examples
     --------
@@ -48,11 +50,22 @@ def to_frame(events: Iterable[StreamEvent]) -> pd.DataFrame:
         columns["idempotency_key"] = [absent_to_none(event.idempotency_key) for event in rows]
     fields = dict.fromkeys(name for event in rows if isinstance(event.payload, dict) for name in event.payload)
     for name in fields:
-        columns[f"payload.{name}"] = [
-            event.payload.get(name) if isinstance(event.payload, dict) else None for event in rows
-        ]
+        columns[f"payload.{name}"] = _make_column(
+            [event.payload.get(name) if isinstance(event.payload, dict) else None for event in rows]
+        )
     if any(event.payload is not UNSET and not isinstance(event.payload, dict) for event in rows):
-        columns["payload"] = [
-            None if isinstance(event.payload, dict) else absent_to_none(event.payload) for event in rows
-        ]
+        columns["payload"] = _make_column(
+            [None if isinstance(event.payload, dict) else absent_to_none(event.payload) for event in rows]
+        )
     return pd.DataFrame(columns)
+
+
+def _make_column(values: list[Any]) -> Any:
+    """The values, kept from becoming floats where whole numbers stand beside gaps: an id of 64 bits is no float."""
+    import pandas as pd
+
+    kinds = {type(value) for value in values}
+    if kinds != {int, type(None)}:
+        return values
+    fits = all(value is None or -(2**63) <= value < 2**63 for value in values)
+    return pd.array(values, dtype="Int64") if fits else pd.Series(values, dtype="object")
