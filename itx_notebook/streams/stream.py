@@ -17,6 +17,7 @@ import msgspec
 
 from itx_notebook._json import encode_json
 from itx_notebook.errors import ItxError, StoreError
+from itx_notebook.streams.committer import engine_closed
 from itx_notebook.streams.core import (
     CORE_STATE_VERSION,
     CoreState,
@@ -166,13 +167,23 @@ class Stream:
             ``False``: states only; batches carry no events and coalesce.
         presence : bool
             ``False``: a silent observer, who leaves no ``subscriber-connected`` and does not wake the stream.
+
+        Raises
+        ------
+        ItxError
+            ``INTERNAL``: the engine is closed.
         """
         name = (key or "").strip() or str(uuid.uuid4())
         types = None if event_types is None else frozenset(event_types)
-        if (replaced := self._connections.get(name)) is not None:
+        if presence and not self._is_awake:
+            # First of all, so that a live subscriber begins after the wake that its own coming causes.
+            await self._record_wake()
+        while (replaced := self._connections.get(name)) is not None:
             await self.disconnect(replaced, "replaced")
+        if self._engine.is_closed:
+            raise engine_closed()
         head = self.load().max_offset
-        cursor = head if replay_after_offset is None or not events else replay_after_offset
+        cursor = head if replay_after_offset is None or not events else max(0, replay_after_offset)
         subscription = Subscription(
             self,
             name,
@@ -227,6 +238,12 @@ class Stream:
             await self._engine.commit(self, (Event(type=core_type(suffix), payload=payload),))
         except ItxError as error:
             _log.warning("could not record %s of %s: %s", suffix, self.path, error)
+
+    async def _record_wake(self) -> None:
+        try:
+            await self.wake()
+        except ItxError as error:
+            _log.warning("could not wake %s: %s", self.path, error)
 
     # -- for the committer and the pumps -----------------------------------------------------------------------------
 

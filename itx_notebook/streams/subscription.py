@@ -45,6 +45,7 @@ class Subscription:
         "_events",
         "_first_batch_owed",
         "_is_silent",
+        "_pending",
         "_pump",
         "_sink",
         "_stream",
@@ -77,6 +78,7 @@ class Subscription:
         self._types = types
         self._is_silent = is_silent
         self._first_batch_owed = True
+        self._pending: Awaitable[object] | None = None
         self._pump: asyncio.Task[None] | None = None
 
     @property
@@ -99,90 +101,95 @@ class Subscription:
         """Take notice of a commit; `batch` makes (once for all takers) the batch of exactly these events."""
         if self._pump is not None or self.closed.is_set():
             return
-        if (
-            self._events
-            and self._types is None
-            and len(committed) <= PAGE_SIZE
-            and self._cursor == committed[0].offset - 1
-        ):
-            self._cursor = committed[-1].offset
-            self._first_batch_owed = False
-            self._run(self._deliver(batch()))
-        else:
+        if not self._events or len(committed) > PAGE_SIZE or self._cursor != committed[0].offset - 1:
             self._run()
+            return
+        self._cursor = committed[-1].offset
+        if self._types is None:
+            self._first_batch_owed = False
+            self._go_on(self._deliver(batch()))
+        elif (page := [event for event in committed if event.type in self._types]) or self._first_batch_owed:
+            self._first_batch_owed = False
+            self._go_on(self._deliver(self._stream.get_batch(page)))
 
     def close(self) -> None:
         """Stop delivering and let the consumer go. A callback may close its own subscription."""
         self.closed.set()
+        _discard(self._pending)
+        self._pending = None
         pump, self._pump = self._pump, None
         if pump is not None and pump is not _current_task():
             pump.cancel()
 
     # -- the pump ----------------------------------------------------------------------------------------------------
 
-    def _run(self, pending: Awaitable[object] | None = None) -> None:
+    def _run(self) -> None:
         """Deliver in this very turn as long as the consumer takes at once; go on in a task when it does not."""
-        if pending is None:
-            try:
-                batch = self._next_batch()
-            except Exception as error:
-                self._fail(error)
-                return
-            if batch is None:
-                return
-            pending = self._deliver(batch)
-            if self.closed.is_set() or (pending is None and self._is_caught_up()):
-                return
-        elif self.closed.is_set():
+        try:
+            batch = self._try_next_batch()
+        except Exception as error:
+            self._fail(error)
             return
-        self._pump = asyncio.get_running_loop().create_task(self._drain(pending), context=contextvars.Context())
+        self._go_on(None if batch is None else self._deliver(batch))
 
-    async def _drain(self, pending: Awaitable[object] | None) -> None:
+    def _go_on(self, pending: Awaitable[object] | None) -> None:
+        """Leave what the consumer answered, and all the rest, to a task, if there is any of either."""
+        if self.closed.is_set():
+            _discard(pending)
+        elif pending is not None or not self._is_caught_up():
+            self._pending = pending
+            self._pump = asyncio.get_running_loop().create_task(self._drain(), context=contextvars.Context())
+
+    async def _drain(self) -> None:
+        pending, self._pending = self._pending, None
         try:
             while True:
-                if pending is None:
-                    await asyncio.sleep(0)
-                else:
-                    await pending
-                if self.closed.is_set() or (batch := self._next_batch()) is None:
+                # One page a turn: neither a consumer that takes at once nor a filter that skips all may hold the loop.
+                await (asyncio.sleep(0) if pending is None else pending)
+                if self.closed.is_set():
                     break
-                pending = self._deliver(batch)
+                batch = self._try_next_batch()
+                pending = None if batch is None else self._deliver(batch)
+                if pending is None and (self.closed.is_set() or self._is_caught_up()):
+                    break
+        except asyncio.CancelledError as error:
+            # The pump's own end, or a consumer that answered with something that was cancelled?
+            if _is_being_cancelled():
+                raise
+            self._fail(error)
         except Exception as error:
             self._fail(error)
         finally:
-            # No await between the last empty look and here, so no commit can fall between.
+            # No await between the last look at the head and here, so no commit can fall between.
             self._pump = None
 
     def _is_caught_up(self) -> bool:
         return self._cursor >= self._stream.load().max_offset
 
-    def _next_batch(self) -> StreamEventBatch | None:
-        """The next batch, with the cursor already moved past it; ``None`` when nothing is owed."""
+    def _try_next_batch(self) -> StreamEventBatch | None:
+        """What one page owes the consumer, with the cursor already moved past it; ``None`` if that is nothing."""
         stream = self._stream
-        while True:
-            head = stream.load().max_offset
-            if self._cursor >= head:
-                page: list[StreamEvent] = []
-            elif self._events:
+        head = stream.load().max_offset
+        page: list[StreamEvent] = []
+        if self._cursor < head:
+            if self._events:
                 page = stream.read_page(after_offset=self._cursor, limit=PAGE_SIZE)
                 self._cursor = page[-1].offset
                 if self._types is not None:
                     page = [event for event in page if event.type in self._types]
-                if not page and not self._first_batch_owed:
-                    continue
             else:
-                page = []
                 self._cursor = head
                 self._first_batch_owed = True
-            if not page and not self._first_batch_owed:
-                return None
-            self._first_batch_owed = False
-            return stream.get_batch(page)
+        if not page and not self._first_batch_owed:
+            return None
+        self._first_batch_owed = False
+        return stream.get_batch(page)
 
     def _deliver(self, batch: StreamEventBatch) -> Awaitable[object] | None:
         try:
             taken = self._sink(batch)
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            # Raised by a plain call, CancelledError is the consumer's; it must not end the commit that is being told.
             self._fail(error)
             return None
         return taken if inspect.isawaitable(taken) else None
@@ -199,3 +206,14 @@ def _current_task() -> asyncio.Task[object] | None:
         return asyncio.current_task()
     except RuntimeError:
         return None
+
+
+def _is_being_cancelled() -> bool:
+    task = _current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _discard(pending: Awaitable[object] | None) -> None:
+    """Let go of an answer that will not be awaited; a coroutine that never began would be warned about."""
+    if inspect.iscoroutine(pending):
+        pending.close()

@@ -54,8 +54,16 @@ class Consumer:
             not self.batches
             or max([*self.flat, *(b.stream_max_offset for b in self.batches if not b.events)], default=0) < offset
         ):
-            self._changed.clear()
-            await asyncio.wait_for(self._changed.wait(), 10)
+            await self._wait_for_change()
+
+    async def wait_for_event(self, offset: int) -> None:
+        """Wait until the event at `offset`, or one after it, was delivered."""
+        while max(self.flat, default=0) < offset:
+            await self._wait_for_change()
+
+    async def _wait_for_change(self) -> None:
+        self._changed.clear()
+        await asyncio.wait_for(self._changed.wait(), 10)
 
 
 def short(events: Iterable[StreamEvent]) -> list[tuple[int, str]]:

@@ -131,10 +131,14 @@ class EngineMachine(RuleBasedStateMachine):
         consumer = Consumer(slow=slow)
         head = stream.load().max_offset
         subscription = self.run(stream.subscribe(consumer, replay_after_offset=replay, presence=presence))
+        after = head if replay is None else replay
         if presence:
             self.note_existence(path)
+            if replay is None:
+                # Its coming may wake the stream; it begins after that, with the fact of itself.
+                after = subscription.stream_max_offset - 1
         assert consumer.batches, "the first batch comes before subscribe returns"
-        self.watches.append((path, consumer, subscription, head if replay is None else replay))
+        self.watches.append((path, consumer, subscription, after))
         self.settle()
 
     @precondition(lambda self: self.watches)

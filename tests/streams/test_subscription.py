@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+from pathlib import Path
 
+import pytest
+
+from itx_notebook.errors import ItxError
 from itx_notebook.streams import Stream, StreamEngine
 from itx_notebook.types import StreamEventBatch
 from tests.streams.support import Consumer, read_short
@@ -203,3 +208,141 @@ async def test_replay_when_appends_go_on_meanwhile_has_no_gap_and_no_double(stre
         await stream.append({"type": "y"})
     await consumer.wait_for(702)
     assert consumer.flat == list(range(1, 703))
+
+
+async def test_filter_when_it_skips_a_whole_replay_lets_the_loop_turn_between_pages(stream: Stream) -> None:
+    await stream.append_batch([*([{"type": "b"}] * 2_000), {"type": "a"}])
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=0, event_types=["a"], presence=False)
+    assert consumer.offsets == [[]]
+    await consumer.wait_for_event(2_003)
+    assert consumer.offsets == [[], [2_003]]
+
+
+async def test_types_when_filtered_live_get_one_batch_an_append_and_none_for_others(stream: Stream) -> None:
+    await stream.append({"type": "b"})
+    consumer = Consumer()
+    await stream.subscribe(consumer, event_types=["a"], presence=False)
+    await stream.append_batch([{"type": "a"}, {"type": "b"}, {"type": "a"}])
+    await stream.append({"type": "b"})
+    await stream.append({"type": "a"})
+    assert consumer.offsets == [[], [4, 6], [8]]
+    assert [batch.stream_max_offset for batch in consumer.batches] == [3, 6, 8]
+
+
+async def test_types_when_a_star_is_among_them_are_all_and_when_empty_none(stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    every, none = Consumer(), Consumer()
+    await stream.subscribe(every, replay_after_offset=0, event_types=["y", "*"], presence=False)
+    await stream.subscribe(none, replay_after_offset=0, event_types=[], presence=False)
+    await stream.append({"type": "x"})
+    assert (every.offsets, none.offsets) == ([[1, 2, 3], [4]], [[]])
+
+
+async def test_consumer_when_it_raises_a_cancellation_does_not_end_the_append(stream: Stream) -> None:
+    def give_up(batch: StreamEventBatch) -> None:
+        if batch.events:
+            raise asyncio.CancelledError
+
+    consumer = Consumer()
+    broken = await stream.subscribe(give_up, presence=False)
+    await stream.subscribe(consumer, presence=False)
+    event = await asyncio.wait_for(stream.append({"type": "x"}), 5)
+    assert consumer.flat == [1, 2, event.offset]
+    assert isinstance(broken.error, asyncio.CancelledError)
+
+
+async def test_consumer_when_its_answer_is_cancelled_is_dropped(stream: Stream) -> None:
+    def take(batch: StreamEventBatch) -> asyncio.Future[None]:
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        answer.cancel()
+        return answer
+
+    broken = await stream.subscribe(take, presence=False)
+    await asyncio.wait_for(broken.closed.wait(), 5)
+    assert isinstance(broken.error, asyncio.CancelledError)
+
+
+async def test_coroutine_callback_when_left_before_it_began_never_begins_and_warns_nobody(stream: Stream) -> None:
+    begun: list[int] = []
+
+    async def take(batch: StreamEventBatch) -> None:
+        begun.append(batch.stream_max_offset)
+
+    subscription = await stream.subscribe(take, presence=False)
+    await subscription.unsubscribe()
+    await asyncio.sleep(0)
+    gc.collect()
+    assert begun == []
+
+
+async def test_first_batch_when_live_only_on_a_stream_asleep_is_the_connected_fact_alone(home: Path) -> None:
+    for expected in ([3], [6]):
+        engine = StreamEngine.open(home)
+        consumer = Consumer()
+        subscription = await engine.stream("p", "/").subscribe(consumer)
+        assert consumer.offsets == [expected]
+        await subscription.unsubscribe()
+        await engine.close()
+
+
+async def test_key_when_taken_by_two_at_once_leaves_one_connection(stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    consumers = [Consumer() for _ in range(3)]
+    await stream.subscribe(consumers[0], key="k")
+    subscriptions = await asyncio.gather(*(stream.subscribe(consumer, key="k") for consumer in consumers[1:]))
+    event = await stream.append({"type": "y"})
+    live = [consumer for consumer in consumers if event.offset in consumer.flat]
+    assert [subscription.closed.is_set() for subscription in subscriptions].count(False) == 1
+    assert len(live) == 1
+    assert list(stream.load().connections_by_key) == ["k"]
+
+
+async def test_cursor_when_negative_replays_this_stream_and_no_other(engine: StreamEngine, stream: Stream) -> None:
+    await engine.stream("prj_2", "/theirs").append({"type": "secret"})
+    await stream.append({"type": "mine"})
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=-5, presence=False)
+    assert consumer.offsets == [[1, 2, 3]]
+    assert await read_short(stream, after_offset=-5) == [(1, "created"), (2, "woken"), (3, "mine")]
+
+
+async def test_subscribe_when_the_engine_is_closed_is_refused(engine: StreamEngine, stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    await engine.close()
+    for presence in (True, False):
+        with pytest.raises(ItxError, match="engine is closed"):
+            await stream.subscribe(Consumer(), presence=presence)
+
+
+async def test_subscribe_when_cancelled_leaves_no_connection_behind(engine: StreamEngine, stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    consumer = Consumer()
+    task = asyncio.create_task(stream.subscribe(consumer))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await engine.settle()
+    seen = len(consumer.batches)
+    await stream.append({"type": "y"})
+    assert len(consumer.batches) == seen
+    assert stream.load().connections_by_key == {}
+
+
+async def test_close_when_a_consumer_is_in_the_middle_of_a_batch_lets_it_go(home: Path) -> None:
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/a")
+    await stream.append_batch([{"type": "x"}] * 500)
+    slow, quick = Consumer(slow=True), Consumer()
+    subscriptions = [await stream.subscribe(consumer, replay_after_offset=0) for consumer in (slow, quick)]
+    await engine.close()
+    slow.let_go()
+    await asyncio.sleep(0)
+    assert [subscription.closed.is_set() for subscription in subscriptions] == [True, True]
+    assert len(slow.batches) == 1
+    engine = StreamEngine.open(home)
+    assert list(engine.stream("p", "/a").load().connections_by_key) == [each.key for each in subscriptions]
+    await engine.stream("p", "/a").wake()
+    assert engine.stream("p", "/a").load().connections_by_key == {}
+    await engine.close()

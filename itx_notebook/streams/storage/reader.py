@@ -43,8 +43,9 @@ class Reader:
 
     def read_bodies(self, stream_id: int, *, after_offset: int, before_offset: int | None, limit: int) -> list[bytes]:
         """Bodies of up to `limit` events in order, both bounds exclusive; ``None`` is no upper bound."""
-        before = _LAST_OFFSET if before_offset is None else min(before_offset, _LAST_OFFSET)
-        after = min(after_offset, _LAST_OFFSET)
+        # Clamped: an offset out of its range would name a row of another stream.
+        before = _LAST_OFFSET if before_offset is None else max(0, min(before_offset, _LAST_OFFSET))
+        after = max(0, min(after_offset, _LAST_OFFSET))
         with store_errors(self._path, "read a stream"):
             rows = self._connection.execute(
                 "SELECT body FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
