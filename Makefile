@@ -53,8 +53,12 @@ endif
 .PHONY: docs
 docs: $(INSTALLED) ## build the documentation into build/docs; a warning is an error
 	@mkdir -p build
-	ITX_HOME=$(CURDIR)/build/docs-home sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
+	sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
+
+.PHONY: notebooks
+notebooks: setup ## run the notebooks and store what they show
+	$(PYTHON_BIN) scripts/execute_notebooks.py
 
 .PHONY: lab
 lab: setup ## open JupyterLab on notebooks/

@@ -2,7 +2,7 @@
 # Run every stage of `make test`. One that fails does not hide the others: the table at the end names them all.
 set -euo pipefail
 
-stages=(lint test-js test-unit test-notebooks test-browser test-wheel)
+stages=(lint test-js test-unit test-notebooks docs test-browser test-wheel)
 
 report=()
 failed=0
