@@ -97,7 +97,12 @@ class GroupCommitter:
     """Takes append requests on the loop and commits them in groups, in the order they came."""
 
     def __init__(
-        self, writer: Writer, clock: Clock, on_committed: Callable[[Draft, int], None], *, always_threaded: bool = False
+        self,
+        writer: Writer,
+        clock: Clock,
+        on_committed: Callable[[Sequence[tuple[Draft, int]]], None],
+        *,
+        always_threaded: bool = False,
     ) -> None:
         self._writer = writer
         self._clock = clock
@@ -206,9 +211,11 @@ class GroupCommitter:
         self._mean_commit += _NEWEST_WEIGHS * (seconds - self._mean_commit)
 
     def _adopt(self, drafts: list[Draft], ids: list[int], answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
-        for draft, stream_id in zip(drafts, ids, strict=True):
-            self._on_committed(draft, stream_id)
-        self._settle(answers)
+        try:
+            self._on_committed(list(zip(drafts, ids, strict=True)))
+        finally:
+            # The commit stands, whatever went wrong in telling of it.
+            self._settle(answers)
 
     def _settle(self, answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
         for request, results in answers:

@@ -22,7 +22,7 @@ from itx_notebook._clock import Clock, SystemClock
 from itx_notebook.errors import ItxError
 from itx_notebook.streams.committer import Draft, GroupCommitter, engine_closed
 from itx_notebook.streams.core import core_type
-from itx_notebook.streams.path import ROOT
+from itx_notebook.streams.path import ROOT, get_ancestors
 from itx_notebook.streams.storage import Reader, Store
 from itx_notebook.streams.stream import Stream
 from itx_notebook.types import Event, StreamEvent
@@ -42,6 +42,7 @@ class StreamEngine:
         self._tasks: set[asyncio.Future[Any]] = set()
         self._committer = GroupCommitter(store.writer, clock, self._on_committed, always_threaded=always_threaded)
         self._is_closed = False
+        self._closing: asyncio.Task[None] | None = None
         _engines.add(self)
 
     @classmethod
@@ -115,16 +116,24 @@ class StreamEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("background work of the streams engine failed", exc_info=error)
 
-    def _on_committed(self, draft: Draft, stream_id: int) -> None:
-        stream = draft.stream
-        stream.adopt(draft, stream_id)
-        if draft.wakes and stream.path != ROOT:
-            self._announce(stream, is_new=draft.committed[0].type == _CREATED)
+    def _on_committed(self, committed: Sequence[tuple[Draft, int]]) -> None:
+        # The memory of all of them first: nothing that happens in telling of one may leave another behind the store.
+        for draft, stream_id in committed:
+            draft.stream.adopt(draft, stream_id)
+        for draft, _ in committed:
+            draft.stream.notify(draft.committed)
+            if draft.wakes and draft.stream.path != ROOT:
+                self._announce(draft.stream, is_new=draft.committed[0].type == _CREATED)
 
     def _announce(self, stream: Stream, *, is_new: bool) -> None:
         """Tell every ancestor of a stream that it exists: in the background, and again at the next wake if lost."""
-        for ancestor, fact in stream.get_missing_announcements(is_new=is_new):
-            self.start(self.commit(self.stream(stream.namespace, ancestor), (fact,)))
+        for path in get_ancestors(stream.path):
+            ancestor = self.stream(stream.namespace, path)
+            try:
+                if is_new or not stream.is_known_to(ancestor):
+                    self.start(self.commit(ancestor, (stream.get_announcement(ancestor),)))
+            except ItxError as error:
+                _log.warning("could not announce %s to %s: %s", stream.path, path, error)
 
     async def settle(self) -> None:
         """Wait until no background work (announcements, presence facts) is under way."""
@@ -133,9 +142,15 @@ class StreamEngine:
 
     async def close(self) -> None:
         """Finish what is under way, let the consumers go, and free the store for others. Repeating is harmless."""
-        if self._is_closed:
-            return
-        self._is_closed = True
+        if self._closing is None:
+            if self._is_closed:
+                return
+            self._is_closed = True
+            self._closing = asyncio.get_running_loop().create_task(self._shut_down(), context=contextvars.Context())
+        # Shielded: a close that somebody gave up on still frees the store.
+        await asyncio.shield(self._closing)
+
+    async def _shut_down(self) -> None:
         await self.settle()
         for stream in self._streams.values():
             stream.close()

@@ -27,7 +27,6 @@ from itx_notebook.streams.core import (
     initial_state,
 )
 from itx_notebook.streams.event import parse_event, read_event, read_events
-from itx_notebook.streams.path import get_ancestors
 from itx_notebook.streams.storage import StreamWrite
 from itx_notebook.streams.subscription import Sink, Subscription
 from itx_notebook.types import Event, StreamChild, StreamEvent, StreamEventBatch, StreamState
@@ -315,42 +314,41 @@ class Stream:
         return StreamWrite(self.namespace, self.path, self._stream_id, draft.rows, checkpoint)
 
     def adopt(self, draft: Draft, stream_id: int) -> None:
-        """The commit succeeded: swap the state, then tell every connection."""
+        """The commit succeeded: swap the state."""
         self._stream_id = stream_id
         if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
             self._checkpoint_offset = draft.state.max_offset
         self._state = draft.state
         self._public = None
         self._is_awake = self._is_awake or draft.wakes
+
+    def notify(self, committed: Sequence[StreamEvent]) -> None:
+        """Tell every connection of what was just committed."""
         if self._connections:
-            batch = _Once(lambda: self.get_batch(draft.committed))
+            batch = _Once(lambda: self.get_batch(committed))
             for subscription in tuple(self._connections.values()):
-                subscription.push(draft.committed, batch)
+                subscription.push(committed, batch)
 
     def get_batch(self, events: Sequence[StreamEvent]) -> StreamEventBatch:
         """A batch of `events` with the state of this very moment."""
         state = self.get_state()
         return StreamEventBatch(events=tuple(events), state=state, stream_max_offset=state.event_count)
 
-    def get_missing_announcements(self, *, is_new: bool) -> list[tuple[str, Event]]:
-        """``(ancestor, child-stream-created)`` for each ancestor that has no record of this stream.
+    def get_announcement(self, ancestor: Stream) -> Event:
+        """The fact that tells `ancestor` of this stream. Its key makes telling it again harmless."""
+        return Event(
+            type=core_type("child-stream-created"),
+            payload={"childPath": self.path},
+            idempotency_key=self._get_announcement_key(ancestor),
+        )
 
-        All of them for a new one; later, those that were lost to a crash or a paused ancestor.
-        """
-        missing = []
-        for ancestor in get_ancestors(self.path):
-            key = f"child-stream-created:{ancestor}:{self.path}"
-            if is_new or self._engine.stream(self.namespace, ancestor).try_load_and_find(key) is None:
-                fact = Event(
-                    type=core_type("child-stream-created"), payload={"childPath": self.path}, idempotency_key=key
-                )
-                missing.append((ancestor, fact))
-        return missing
+    def is_known_to(self, ancestor: Stream) -> bool:
+        """Whether `ancestor` has the fact; it may have been lost to a crash, or to a pause."""
+        ancestor.load()
+        return ancestor.try_find(self._get_announcement_key(ancestor)) is not None
 
-    def try_load_and_find(self, key: str) -> StreamEvent | None:
-        """:meth:`try_find`, for a stream that may not be loaded yet."""
-        self.load()
-        return self.try_find(key)
+    def _get_announcement_key(self, ancestor: Stream) -> str:
+        return f"child-stream-created:{ancestor.path}:{self.path}"
 
     def close(self) -> None:
         """Let the consumers go without a word: the process is going, and the next ``woken`` clears the roster."""

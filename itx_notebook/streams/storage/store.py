@@ -43,6 +43,8 @@ class Store:
             Another process holds it (``details["owner"]``), the directory cannot be used, or the file is newer than
             this code, foreign or damaged.
         """
+        # A later change of the working directory must not move the store.
+        directory = directory.absolute()
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -77,7 +79,11 @@ def _try_lock(directory: Path) -> filelock.BaseFileLock:
         ) from None
     except OSError as error:
         raise _unusable(directory, error) from error
-    owner.write_text(json.dumps({"pid": os.getpid()}))
+    try:
+        owner.write_text(json.dumps({"pid": os.getpid()}))
+    except OSError as error:
+        lock.release()
+        raise _unusable(directory, error) from error
     return lock
 
 
