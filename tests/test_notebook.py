@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from itx_notebook._loop import run_blocking
-from itx_notebook.client import get_loader
+from itx_notebook.client import get_loader, loader
 from itx_notebook.display import InlineError
 from itx_notebook.errors import ItxError, StoreError
 from itx_notebook.notebook import NotebookItx, connect, create_project
@@ -162,6 +162,7 @@ _FORK = """
 import gc, json, os, signal, sys, warnings
 from pathlib import Path
 import itx_notebook
+from itx_notebook.client import loader
 from itx_notebook.errors import ItxError
 
 def attempt(call):
@@ -171,6 +172,7 @@ def attempt(call):
         return f"{error.code}: {error.message}"
 
 home, elsewhere = sys.argv[1:]
+loader._TAKE_OVER = 0.1
 itx = itx_notebook.connect(home=home)
 stream = itx.streams.get("/a")
 stream.append("demo.hello")
@@ -200,8 +202,9 @@ sys.stdin.readline()
 
 
 def test_forked_child_cannot_write_into_its_parents_store_and_has_an_engine_of_its_own(
-    home: Path, tmp_path: Path
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(loader, "_TAKE_OVER", 0.1)
     other = OtherProcess(_FORK, str(home), str(tmp_path / "elsewhere"))
     answers = msgspec.json.decode(other.hear())
     with pytest.raises(StoreError):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from itx_notebook.client import loader as loader_module
 from itx_notebook.client.loader import Loader
 from itx_notebook.errors import StoreError
 from itx_notebook.streams import StreamEngine
@@ -56,7 +57,10 @@ async def test_loader_waits_for_the_owner_of_the_store_to_go(loader: Loader, hom
     assert loader.is_open
 
 
-async def test_loader_whose_opening_was_given_up_opens_when_asked_later(loader: Loader, home: Path) -> None:
+async def test_loader_whose_opening_was_given_up_opens_when_asked_later(
+    loader: Loader, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader_module, "_TAKE_OVER", 0.1)
     owner = StreamEngine.open(home)
     impatient = asyncio.ensure_future(loader.open())
     await asyncio.sleep(0)

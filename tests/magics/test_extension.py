@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
+from itx_notebook.client import loader
 from itx_notebook.notebook import NotebookItx, connect, create_project
 from tests.support import Ran, hold_store, on_io_loop, run_cell
 
@@ -48,7 +49,10 @@ def test_loading_for_an_unknown_project_shows_the_way_and_the_magic_is_there(
     assert repr(run_cell(shell, "%itx connect").value).startswith("itx: project nope, ")
 
 
-def test_loading_while_another_process_holds_the_store_shows_who(shell: InteractiveShell, home: Path) -> None:
+def test_loading_while_another_process_holds_the_store_shows_who(
+    shell: InteractiveShell, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loader, "_TAKE_OVER", 0.1)
     with hold_store(home) as other:
         shown = _get_shown(run_cell(shell, "%load_ext itx_notebook"))
         assert shown.startswith(f"itx could not connect: The store in {home} is in use by process {other.pid}.")
