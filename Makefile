@@ -51,7 +51,7 @@ else
 endif
 
 .PHONY: docs
-docs: $(INSTALLED) ## build the documentation into build/docs; a warning is an error
+docs: setup ## build the documentation into build/docs; a warning is an error
 	@mkdir -p build
 	sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"

@@ -8,6 +8,7 @@ in JupyterLab in a headless Chromium, and the tree is photographed into ``build/
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -88,13 +89,10 @@ def open_lab() -> None:
         command.append("--allow-root")
     print("Opening JupyterLab; Ctrl-C here ends it.", flush=True)
     server = subprocess.Popen(command)
-    while True:
-        try:
+    while server.poll() is None:
+        # The terminal gives the server its own Ctrl-C: it asks whether to end, and we wait for what it decides.
+        with contextlib.suppress(KeyboardInterrupt):
             server.wait()
-            break
-        except KeyboardInterrupt:
-            # The terminal gave the server its own Ctrl-C: it asks whether to end, and we wait for it.
-            continue
 
 
 def check() -> None:
