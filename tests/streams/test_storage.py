@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -38,6 +39,19 @@ async def write(home: Path, *paths: str, count: int = 1) -> None:
     await engine.close()
 
 
+def leave_half_made(home: Path, elsewhere: Path) -> None:
+    """A store as a kill leaves it in the middle of its first transaction: with a journal that is to be rolled back."""
+    half = sqlite3.connect(elsewhere / "streams.db", isolation_level=None)
+    half.execute("PRAGMA cache_size = 1")
+    half.execute("BEGIN")
+    half.execute("CREATE TABLE streams (x)")
+    half.executemany("INSERT INTO streams VALUES (?)", [("x" * 1_000,)] * 100)
+    home.mkdir()
+    for name in ("streams.db", "streams.db-journal"):
+        shutil.copy(elsewhere / name, home)
+    half.close()
+
+
 def test_store_when_held_by_another_process_names_it_and_is_free_after_its_death(home: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -66,6 +80,38 @@ async def test_store_when_newer_is_refused_and_left_byte_for_byte(home: Path) ->
     with pytest.raises(StoreError, match="schema version 99; this version of itx-notebook knows 1"):
         StreamEngine.open(home)
     assert (home / "streams.db").read_bytes() == before
+
+
+async def test_store_when_newer_and_left_by_a_crash_keeps_its_log_too(home: Path, tmp_path: Path) -> None:
+    engine = StreamEngine.open(home)
+    await engine.stream("p", "/a").append({"type": "x"})
+    execute(home, "PRAGMA user_version = 99")
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("streams.db", "streams.db-wal"):
+        shutil.copy(home / name, left)
+    await engine.close()
+    before = {path.name: path.read_bytes() for path in left.iterdir()}
+    with pytest.raises(StoreError, match="schema version 99"):
+        StreamEngine.open(left)
+    assert {name: (left / name).read_bytes() for name in before} == before
+
+
+async def test_store_when_killed_while_it_was_made_is_made_anew(home: Path, tmp_path: Path) -> None:
+    leave_half_made(home, tmp_path)
+    assert (home / "streams.db").stat().st_size > 0
+    await write(home, "/a")
+    engine = StreamEngine.open(home)
+    assert engine.stream("p", "/a").load().event_count == 3
+    await engine.close()
+
+
+def test_directory_when_the_owner_cannot_be_noted_is_refused_and_not_kept_locked(home: Path) -> None:
+    (home / "owner.json").mkdir(parents=True)
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store.open(home)
+    (home / "owner.json").rmdir()
+    Store.open(home).close()
 
 
 def test_file_when_it_is_another_programs_sqlite_is_refused(home: Path) -> None:

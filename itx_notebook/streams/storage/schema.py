@@ -12,7 +12,7 @@ from typing import Final
 
 from itx_notebook.errors import StoreError
 
-__all__ = ["OFFSET_BITS", "SCHEMA_VERSION", "create_or_check", "get_row_id", "store_errors"]
+__all__ = ["OFFSET_BITS", "SCHEMA_VERSION", "create_tables", "get_row_id", "has_tables", "store_errors"]
 
 APPLICATION_ID: Final = 0x69747831  # "itx1": tells our files from other people's SQLite
 SCHEMA_VERSION: Final = 1
@@ -46,28 +46,34 @@ def get_row_id(stream_id: int, offset: int) -> int:
     return (stream_id << OFFSET_BITS) | offset
 
 
-def create_or_check(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables of a new file, or check that this code may write an existing one; else :class:`StoreError`."""
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make the tables of a new file: all of them and the version, or nothing."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+        f"{_TABLES} COMMIT;"
+    )
+
+
+def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
+    """``False`` for a new file, ``True`` for one that this code may write; :class:`StoreError` for any other."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables == 0:
-        connection.executescript(
-            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-            f"{_TABLES} COMMIT;"
-        )
-    elif application != APPLICATION_ID:
+        return False
+    if application != APPLICATION_ID:
         raise StoreError(
             f"{path} is an SQLite file, but not a store of event streams.",
             details={"path": str(path)},
             hint="Name another directory with ITX_HOME or home=; the file was left as it is.",
         )
-    elif version != SCHEMA_VERSION:
+    if version != SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema version {version}; this version of itx-notebook knows {SCHEMA_VERSION}.",
             details={"path": str(path), "version": version, "known": SCHEMA_VERSION},
             hint="Update itx-notebook, or name another directory with ITX_HOME; the file was left as it is.",
         )
+    return True
 
 
 class store_errors:  # noqa: N801  # reads as the verb it is: `with store_errors(path, "append"):`

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import filelock
 
 from itx_notebook.errors import StoreError
 from itx_notebook.streams.storage.reader import Reader
-from itx_notebook.streams.storage.schema import create_or_check, store_errors
+from itx_notebook.streams.storage.schema import create_tables, has_tables, store_errors
 from itx_notebook.streams.storage.writer import Writer
 
 __all__ = ["Store"]
@@ -120,20 +121,36 @@ def _without_wal(path: Path, mode: str) -> StoreError:
 
 def _open_file(path: Path) -> tuple[Writer, Reader]:
     with store_errors(path, "open the store"):
+        _look(path)
         # check_same_thread=False: commits move to a thread of their own while the disk is slow (committer.py).
         writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
         try:
             writing.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-            create_or_check(writing, path)
+            if not has_tables(writing, path):
+                create_tables(writing)
             (mode,) = writing.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise _without_wal(path, mode)
             writing.execute("PRAGMA synchronous = FULL")
-            reading = sqlite3.connect(
-                f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False
-            )
+            reading = _connect_to_read(path)
             reading.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         except BaseException:
             writing.close()
             raise
     return Writer(writing, path), Reader(reading, path)
+
+
+def _look(path: Path) -> None:
+    """Refuse a file that is not ours to write through a connection that cannot: closing another would tidy it up."""
+    if not path.exists():
+        return
+    with closing(_connect_to_read(path)) as looking:
+        try:
+            has_tables(looking, path)
+        except sqlite3.OperationalError:
+            # Its journal is to be rolled back first, which only a writer may do. The writer looks as well.
+            return
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
