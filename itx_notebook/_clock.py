@@ -56,19 +56,19 @@ class SystemClock:
         await asyncio.sleep(delay)
 
 
-_second = -1
-_second_text = ""
+_latest_second = (-1, "")
 
 
 def iso_from_ms(ms: int) -> str:
     """ISO-8601 in UTC with milliseconds and ``Z``: ``2026-06-10T09:00:00.000Z``.
 
     The text of the whole second is kept between calls: formatting it is the dearest part of an append
-    after the disk.
+    after the disk. Kept as one pair, so that no thread sees the text of one second beside another.
     """
-    global _second, _second_text
+    global _latest_second
     second, milli = divmod(ms, 1000)
-    if second != _second:
-        _second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        _second = second
-    return f"{_second_text}.{milli:03d}Z"
+    known, text = _latest_second
+    if second != known:
+        text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        _latest_second = (second, text)
+    return f"{text}.{milli:03d}Z"

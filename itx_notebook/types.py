@@ -117,7 +117,10 @@ class StreamEventBatch(_Value, frozen=True, kw_only=True):
 
 
 class StreamChild(_Value, frozen=True, kw_only=True):
-    """A child as ``list_children`` gives it. ``created_at`` is the child's own, ``None`` while it has no events."""
+    """A child as ``list_children`` gives it.
+
+    ``created_at`` is the child's own, ``None`` while it has no events or if its first one is damaged.
+    """
 
     path: str
     created_at: str | None

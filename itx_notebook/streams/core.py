@@ -1,12 +1,15 @@
 """The core fold: what a stream knows of itself, as a pure function of its events.
 
-``fold(state, event)`` never changes its argument, so the working state of a batch that fails is simply dropped.
+``fold(state, event)`` never changes its argument, so the working state of a batch that fails is simply dropped. The
+state shares nothing with the events it was folded from, nor with what handles see of it: both are in the hands of
+others, who may change them, and a checkpoint would make that last.
 Names and shapes are the June-2026 engine's, core-state version 4.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -73,7 +76,7 @@ def get_public_state(state: CoreState, *, namespace: str, path: str) -> StreamSt
         path=path,
         event_count=state.event_count,
         child_paths=state.child_paths,
-        metadata=state.metadata,
+        metadata=deepcopy(state.metadata) if state.metadata else {},
     )
 
 
@@ -192,7 +195,7 @@ def _configured(state: CoreState, event: StreamEvent, payload: _Configured) -> d
 
 
 def _metadata_updated(state: CoreState, event: StreamEvent, payload: _MetadataUpdated) -> dict[str, Any]:
-    return {"metadata": payload.metadata}
+    return {"metadata": deepcopy(payload.metadata)}
 
 
 def _child_stream_created(state: CoreState, event: StreamEvent, payload: _ChildStreamCreated) -> dict[str, Any]:
@@ -201,7 +204,8 @@ def _child_stream_created(state: CoreState, event: StreamEvent, payload: _ChildS
 
 
 def _subscription_configured(state: CoreState, event: StreamEvent, payload: _SubscriptionConfigured) -> dict[str, Any]:
-    latest = {"offset": event.offset, "type": event.type, "payload": event.payload, "createdAt": event.created_at}
+    payload_kept = deepcopy(event.payload)
+    latest = {"offset": event.offset, "type": event.type, "payload": payload_kept, "createdAt": event.created_at}
     key = payload.subscription_key.strip()
     return {"subscriptions_by_key": {**state.subscriptions_by_key, key: {"latestConfiguredEvent": latest}}}
 

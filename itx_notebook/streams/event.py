@@ -17,13 +17,16 @@ from itx_notebook._json import check_json, encode_json
 from itx_notebook.errors import ItxError
 from itx_notebook.types import Event, StreamEvent
 
-__all__ = ["commit_event", "parse_event", "read_event", "read_events"]
+__all__ = ["DAMAGE", "commit_event", "parse_event", "read_event", "read_events"]
 
 _FIELDS: Final = {field.encode_name: field.name for field in msgspec.structs.fields(Event)}
 _NAMES: Final = frozenset(_FIELDS.values())
 
 _decode_event: Final = msgspec.json.Decoder(StreamEvent).decode
 _decode_events: Final = msgspec.json.Decoder(list[StreamEvent]).decode
+
+DAMAGE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What reading a body raises that is no event."""
 
 
 def parse_event(value: object) -> Event:
@@ -109,7 +112,7 @@ def commit_event(event: Event, *, offset: int, created_at: str, stream_path: str
 
 
 def read_event(body: bytes, stream_path: str) -> StreamEvent:
-    """The event in one stored body; ``msgspec.DecodeError`` if it is damaged."""
+    """The event in one stored body; :data:`DAMAGE` if it is none."""
     event = _decode_event(body)
     force_setattr(event, "stream_path", stream_path)
     return event
@@ -118,6 +121,8 @@ def read_event(body: bytes, stream_path: str) -> StreamEvent:
 def read_events(bodies: list[bytes], stream_path: str) -> list[StreamEvent]:
     """The events in many stored bodies: joined and decoded at once, which is what makes a replay fast."""
     events = _decode_events(b"[" + b",".join(bodies) + b"]")
+    if len(events) != len(bodies):
+        raise msgspec.DecodeError(f"{len(bodies)} bodies hold {len(events)} events")
     for event in events:
         force_setattr(event, "stream_path", stream_path)
     return events

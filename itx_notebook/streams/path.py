@@ -108,12 +108,12 @@ def get_label(path: str) -> str:
 
 
 def _decode_percent(value: str) -> str:
-    """Percent-decoding that leaves the text alone if its escapes are not UTF-8."""
+    """Percent-decoding that leaves the text alone if it, or what its escapes say, is not UTF-8."""
     if "%" not in value:
         return value
     try:
         return unquote_to_bytes(value).decode()
-    except UnicodeDecodeError:
+    except UnicodeError:
         return value
 
 

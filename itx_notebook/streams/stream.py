@@ -26,7 +26,7 @@ from itx_notebook.streams.core import (
     get_public_state,
     initial_state,
 )
-from itx_notebook.streams.event import parse_event, read_event, read_events
+from itx_notebook.streams.event import DAMAGE, parse_event, read_event, read_events
 from itx_notebook.streams.storage import StreamWrite
 from itx_notebook.streams.subscription import Sink, Subscription
 from itx_notebook.types import Event, StreamChild, StreamEvent, StreamEventBatch, StreamState
@@ -136,7 +136,7 @@ class Stream:
         paths = self.load().child_paths
         created = self._engine.reader.read_first_bodies(self.namespace, paths)
         return [
-            StreamChild(path=path, created_at=read_event(created[path], path).created_at if path in created else None)
+            StreamChild(path=path, created_at=_try_read_created_at(created[path], path) if path in created else None)
             for path in paths
         ]
 
@@ -266,12 +266,15 @@ class Stream:
         if stored.checkpoint is not None and stored.checkpoint_version == CORE_STATE_VERSION:
             try:
                 state = _decode_state(stored.checkpoint)
-            except msgspec.DecodeError:
+            except DAMAGE:
                 _log.warning("the checkpoint of %s is damaged; folding its log from the start", self.path)
         self._checkpoint_offset = state.max_offset
         while page := self.read_page(after_offset=state.max_offset, limit=_READ_PAGE):
             for event in page:
-                state = fold(state, event)
+                try:
+                    state = fold(state, event)
+                except ItxError as error:
+                    raise self._damaged(f"at offset {event.offset}", str(error)) from error
         return state
 
     def read_page(self, *, after_offset: int, limit: int, before_offset: int | None = None) -> list[StreamEvent]:
@@ -282,14 +285,18 @@ class Stream:
             self._stream_id, after_offset=after_offset, before_offset=before_offset, limit=limit
         )
         try:
-            return read_events(bodies, self.path)
-        except msgspec.DecodeError as error:
-            raise self._damaged(after_offset, error) from error
+            events = read_events(bodies, self.path)
+        except DAMAGE as error:
+            raise self._damaged(f"after offset {after_offset}", str(error)) from error
+        # Offsets are dense, so one look tells that every event is the one of its place.
+        if events and events[-1].offset != after_offset + len(events):
+            raise self._damaged(f"after offset {after_offset}", "an offset is not that of its place")
+        return events
 
-    def _damaged(self, after_offset: int, error: Exception) -> StoreError:
+    def _damaged(self, where: str, fault: str) -> StoreError:
         return StoreError(
-            f"Stream {self.path} cannot be read after offset {after_offset}: an event is damaged ({error}).",
-            details={"namespace": self.namespace, "path": self.path, "afterOffset": after_offset},
+            f"Stream {self.path} cannot be read {where}: an event is damaged ({fault}).",
+            details={"namespace": self.namespace, "path": self.path},
             hint="Other streams are not affected; restore this store from a backup to get the event back.",
         )
 
@@ -298,7 +305,10 @@ class Stream:
         if self._stream_id is None:
             return None
         body = self._engine.reader.try_read_by_key(self._stream_id, key)
-        return None if body is None else read_event(body, self.path)
+        try:
+            return None if body is None else read_event(body, self.path)
+        except DAMAGE as error:
+            raise self._damaged(f"at the idempotency key {key!r}", str(error)) from error
 
     def get_boot_events(self, state: CoreState) -> list[Event]:
         """What waking commits to a stream in `state`."""
@@ -359,6 +369,15 @@ class Stream:
         """Let go of what is in memory: from now on only the store, if it is open, can answer."""
         self._state = None
         self._public = None
+
+
+def _try_read_created_at(body: bytes, path: str) -> str | None:
+    """``None`` for a damaged child, which must not hide its siblings."""
+    try:
+        return read_event(body, path).created_at
+    except DAMAGE:
+        _log.warning("the first event of %s is damaged", path)
+        return None
 
 
 class _Once:

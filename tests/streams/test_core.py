@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from itx_notebook.errors import ItxError
-from itx_notebook.streams.core import CoreState, core_type, fold, initial_state
+from itx_notebook.streams.core import CoreState, core_type, fold, get_public_state, initial_state
 from itx_notebook.types import UNSET, StreamEvent
 
 NOW = "2026-06-10T09:00:00.000Z"
@@ -149,6 +149,18 @@ def test_fold_when_it_steps_leaves_the_old_state_alone() -> None:
     )
     assert (before.child_paths, before.event_count) == ((), 1)
     assert (after.child_paths, after.event_count) == (("/a",), 2)
+
+
+def test_state_when_its_event_or_its_projection_is_changed_stays_as_it_was() -> None:
+    payload = {"metadata": {"tags": ["a"]}}
+    configured = {"subscriptionKey": "k", "subscriber": {"type": "callable"}}
+    state = fold_all(created("/a"), ("metadata-updated", payload), ("subscription-configured", configured))
+    public = get_public_state(state, namespace="prj_1", path="/a")
+    payload["metadata"]["tags"].append("b")
+    configured["subscriber"] = {}
+    public.metadata["tags"].append("c")
+    assert state.metadata == {"tags": ["a"]}
+    assert state.subscriptions_by_key["k"]["latestConfiguredEvent"]["payload"]["subscriber"] == {"type": "callable"}
 
 
 def test_unknown_core_payload_fields_when_present_are_tolerated() -> None:

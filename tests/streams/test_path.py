@@ -31,7 +31,23 @@ def test_path_when_valid_becomes_canonical(given: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["/A", "/a/", "//a", "/a//b", "/a.b", "/a b", "/ä", "/../a", "/%FF", "/" + "a" * 1023, "/a\n", 7, None]
+    "given",
+    [
+        "/A",
+        "/a/",
+        "//a",
+        "/a//b",
+        "/a.b",
+        "/a b",
+        "/ä",
+        "/../a",
+        "/%FF",
+        "/" + "a" * 1023,
+        "/a\n",
+        "\ud800%41",
+        7,
+        None,
+    ],
 )
 def test_path_when_invalid_is_refused_by_name(given: Any) -> None:
     with pytest.raises(ItxError, match=r"Stream path .* is not valid") as caught:

@@ -13,6 +13,7 @@ import pytest
 from itx_notebook.errors import StoreError
 from itx_notebook.streams import StreamEngine
 from itx_notebook.streams.storage import Store
+from tests.streams.support import Consumer
 
 HOLD = """
 import sys
@@ -146,6 +147,67 @@ async def test_event_when_damaged_is_named_and_other_streams_are_not_affected(ho
     with pytest.raises(StoreError, match=r"Stream /bad cannot be read after offset 0: an event is damaged"):
         await engine.stream("p", "/bad").append({"type": "x"})
     assert (await engine.stream("p", "/good").append({"type": "x"})).offset == 5
+    await engine.close()
+
+
+GOOD = b'{"type":"x","payload":"intact","offset":3,"createdAt":"2026-06-10T09:00:00.000Z"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "malformed|hold 0 events"),
+        (b"\0" * 80, "malformed"),
+        (GOOD.replace(b"intact", b"\xff"), "invalid start byte"),
+        (GOOD + b"," + GOOD, "1 bodies hold 2 events"),
+        (GOOD.replace(b"3", b"99"), "not that of its place"),
+        (b'{"type":"x"}', "required field"),
+        (b'{"type":"x","payload":' + b"[" * 5_000, "recursion"),
+    ],
+)
+async def test_event_when_damaged_in_any_way_is_never_taken_for_another(home: Path, body: bytes, fault: str) -> None:
+    await write(home, "/a")
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/a")
+    assert stream.load().event_count == 3
+    execute(home, "UPDATE events SET body = :body WHERE type = 'x'", body=body)
+    with pytest.raises(StoreError, match=f"Stream /a cannot be read after offset 2: an event is damaged.*({fault})"):
+        await stream.read(after_offset=2)
+    consumer = Consumer()
+    subscription = await stream.subscribe(consumer, replay_after_offset=2, presence=False)
+    assert (consumer.batches, type(subscription.error)) == ([], StoreError)
+    assert (await stream.append({"type": "x"})).offset == 5
+    await engine.close()
+
+
+async def test_event_when_damaged_under_a_key_refuses_the_repeat_by_name(home: Path) -> None:
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/a")
+    await stream.append({"type": "x", "idempotencyKey": "k"})
+    execute(home, "UPDATE events SET body = X'7B' WHERE type = 'x'")
+    with pytest.raises(StoreError, match="Stream /a cannot be read at the idempotency key 'k'"):
+        await stream.append({"type": "x", "idempotencyKey": "k"})
+    assert (await stream.append({"type": "x"})).offset == 4
+    await engine.close()
+
+
+async def test_event_when_its_core_payload_is_damaged_is_named_at_the_fold(home: Path) -> None:
+    await write(home, "/a")
+    execute(home, "UPDATE streams SET checkpoint = NULL")
+    execute(home, "UPDATE events SET body = CAST(replace(CAST(body AS TEXT), 'incarnationId', 'x') AS BLOB)")
+    engine = StreamEngine.open(home)
+    with pytest.raises(StoreError, match="Stream /a cannot be read at offset 2"):
+        engine.stream("p", "/a").get_state()
+    await engine.close()
+
+
+async def test_child_when_its_first_event_is_damaged_hides_no_sibling(home: Path) -> None:
+    await write(home, "/a", "/b")
+    execute(home, "UPDATE events SET body = X'7B' WHERE id = ((SELECT id FROM streams WHERE path = '/a') << 32) | 1")
+    engine = StreamEngine.open(home)
+    first, second = engine.stream("p", "/").get_children()
+    assert (first.path, first.created_at, second.path) == ("/a", None, "/b")
+    assert second.created_at is not None
     await engine.close()
 
 
