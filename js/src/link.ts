@@ -35,9 +35,10 @@ export class Link {
     return this.#state.phase === "live";
   }
 
-  /** Begin to wait for the first sign of life. */
-  open(): void {
-    this.#watch(SILENCE_MS);
+  /** Begin to wait for the first sign of life; what is not `isFresh` is a snapshot until there is one. */
+  open(isFresh: boolean): void {
+    if (isFresh) this.#watch(SILENCE_MS);
+    else this.#enter({ phase: "snapshot" });
   }
 
   /** A sign of life, which brings the link back from anywhere. */

@@ -18,6 +18,8 @@ import { Link, type LinkState } from "./link.ts";
 import { MalformedMessage } from "./malformed.ts";
 import { hasData, NodeTable } from "./nodes.ts";
 
+/** A snapshot older than this was not made for this display: the notebook was saved with it. */
+export const FRESH_MS = 10_000;
 /** How long an asked-for snapshot may take before it is asked for again. */
 export const RESYNC_RETRY_MS = 2_000;
 /** How long the tree must rest before its snapshot is written into the model. */
@@ -104,7 +106,7 @@ export class TreeStore {
 
   /** Greet the kernel, and begin to listen for it. */
   open(): void {
-    this.#link.open();
+    this.#link.open(Math.abs(this.#seams.clock.now() - this.#takenAt) < FRESH_MS);
     this.#send({ kind: "hello" });
   }
 

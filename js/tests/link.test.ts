@@ -6,7 +6,7 @@ function openLink() {
   const clock = new FakeClock();
   const phases: string[] = [];
   const link = new Link(clock, () => phases.push(link.state.phase));
-  link.open();
+  link.open(true);
   return { clock, link, phases };
 }
 

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Outgoing, Patch, Snapshot } from "../src/channel.ts";
-import { MAX_UNSAVED_MS, QUIET_MS, RESYNC_RETRY_MS, TreeStore } from "../src/store.ts";
+import { FRESH_MS, MAX_UNSAVED_MS, QUIET_MS, RESYNC_RETRY_MS, TreeStore } from "../src/store.ts";
 import { FakeClock } from "./helpers/FakeClock.ts";
 import { blank, failure, loaded, snapshotOf } from "./helpers/values.ts";
 
@@ -49,6 +49,15 @@ describe("first paint", () => {
     expect(store.project).toEqual({ id: "prj_1", slug: "acme" });
     expect(sent).toEqual([{ kind: "hello" }]);
     expect(store.link.phase).toBe("connecting");
+  });
+
+  it("is a snapshot from the start where it was saved earlier, until the kernel is heard", () => {
+    const reopened = new TreeStore({ clock, send: sendsTo, save: () => undefined });
+    reopened.load(snapshotOf({ taken_at: clock.now() - FRESH_MS }));
+    reopened.open();
+    expect(reopened.link.phase).toBe("snapshot");
+    reopened.receive({ kind: "heartbeat", seq: 4, session: "life-1", now: clock.now() });
+    expect(reopened.link.phase).toBe("live");
   });
 
   it("survives a kernel that is not there", () => {

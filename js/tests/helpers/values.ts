@@ -22,7 +22,7 @@ export function snapshotOf(more: Partial<Snapshot> = {}): Snapshot {
     version: 1,
     seq: 4,
     session: "life-1",
-    taken_at: Date.UTC(2026, 10, 23, 11),
+    taken_at: Date.UTC(2026, 10, 23, 11, 59, 58),
     project: { id: "prj_1", slug: "acme" },
     root: "/",
     nodes: {

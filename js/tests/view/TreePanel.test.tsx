@@ -19,7 +19,7 @@ it("tells the truth through a whole life of the link", async () => {
   };
   expect(await said()).toBe("connecting…");
   clock.advance(6_000);
-  expect(await said()).toMatch(/^snapshot of 2026-11-23 \d\d:00:00 — run the cell to go live$/);
+  expect(await said()).toMatch(/^snapshot of 2026-11-23 \d\d:59:58 — run the cell to go live$/);
   beat();
   const heardAt = clock.now();
   expect(await said()).toBe("live");
