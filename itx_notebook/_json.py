@@ -21,16 +21,24 @@ __all__ = ["check_json", "decode_json", "encode_json"]
 _TEXTUAL: Final = (datetime, date, UUID, Decimal)
 _INT_MIN: Final = -(2**63)
 _INT_MAX: Final = 2**64 - 1
+_MAX_DEPTH: Final = 200
+"""Lists and dicts within each other. Python's own limit would let one process write what another cannot read."""
 
 
-def _scalar_of_array_library(value: Any) -> Any:
-    """msgspec's hook for foreign types: a numpy or pandas scalar becomes the Python number it holds."""
+def _as_plain(value: Any) -> Any:
+    """msgspec's hook for types it does not know: numpy's and pandas' scalars become what they stand for."""
+    if isinstance(value, datetime):
+        return datetime.combine(value.date(), value.timetz())
+    if isinstance(value, date):
+        return date(value.year, value.month, value.day)
+    if isinstance(value, Decimal):
+        return Decimal(value)
     if hasattr(value, "dtype") and hasattr(value, "item"):
         return value.item()
-    raise NotImplementedError
+    raise TypeError(f"{_short(value)} is not a JSON value")
 
 
-encode_json: Final = msgspec.json.Encoder(enc_hook=_scalar_of_array_library).encode
+encode_json: Final = msgspec.json.Encoder(enc_hook=_as_plain).encode
 """Compact UTF-8 JSON of a checked value."""
 
 decode_json: Final = msgspec.json.Decoder().decode
@@ -41,6 +49,7 @@ def check_json(value: Any, where: str) -> None:
     """Raise ``BAD_REQUEST`` if `value` would not come back from the log as it went in.
 
     Dates, UUIDs and decimals are allowed and become strings; tuples become lists; numpy scalars become numbers.
+    Lists and dicts may be nested 200 deep.
 
     Parameters
     ----------
@@ -50,17 +59,24 @@ def check_json(value: Any, where: str) -> None:
         Its name in the error, for example ``"payload"``.
     """
     try:
-        _check(value, where)
-    except RecursionError:
+        _check(value, where, _MAX_DEPTH)
+    except _TooDeepError:
         raise ItxError(
-            f"{where} is nested too deeply or contains itself.",
+            f"{where} is nested more than {_MAX_DEPTH} deep, or contains itself.",
             code="BAD_REQUEST",
+            details={"where": where},
             hint="Flatten it, or append its parts as events of their own.",
         ) from None
 
 
-def _check(value: Any, where: str) -> None:
+class _TooDeepError(Exception):
+    """The path to the fault would be as long as the fault: :func:`check_json` names the whole instead."""
+
+
+def _check(value: Any, where: str, depth: int) -> None:
     kind = type(value)
+    if depth == 0 and (kind is dict or kind is list or kind is tuple):
+        raise _TooDeepError
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
@@ -68,11 +84,11 @@ def _check(value: Any, where: str) -> None:
             if not key.isascii():
                 _check_text(key, f"a key of {where}")
             if not _is_plain(item):
-                _check(item, f"{where}.{key}")
+                _check(item, f"{where}.{key}", depth - 1)
     elif kind is list or kind is tuple:
         for index, item in enumerate(value):
             if not _is_plain(item):
-                _check(item, f"{where}[{index}]")
+                _check(item, f"{where}[{index}]", depth - 1)
     elif not _is_plain(value):
         _check_leaf(value, where)
 
@@ -82,16 +98,34 @@ def _check_leaf(value: Any, where: str) -> None:
     if kind is str:
         _check_text(value, where)
     elif kind is float:
-        if not math.isfinite(value):
-            raise _refusal(where, f"is {value!r}, which JSON cannot say", "Use None for a missing number.")
+        raise _refusal(where, f"is {value!r}, which JSON cannot say", "Use None for a missing number.")
     elif kind is int:
         raise _refusal(where, f"is {value!r}, outside 64 bits", "Write it as a string.")
     elif isinstance(value, _TEXTUAL):
-        return
+        if isinstance(value, datetime):
+            _check_time(value, where)
     elif hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        _check(value.item(), where)
+        _check_scalar(value, where)
     else:
         raise _refusal(where, f"is {_short(value)}, not a JSON value", "Convert it first: str(), list(), int() …")
+
+
+def _check_time(value: datetime, where: str) -> None:
+    """pandas' timestamps are datetimes, and can say more than a datetime."""
+    if value != value:
+        raise _refusal(where, "is NaT, which JSON cannot say", "Use None for a missing time.")
+    if getattr(value, "nanosecond", 0):
+        raise _refusal(
+            where, f"is {_short(value)}, with nanoseconds", "Write it as a string, or floor it: .floor('us')."
+        )
+
+
+def _check_scalar(value: Any, where: str) -> None:
+    item = value.item()
+    # A long double is its own item; a time too fine for Python's would become a bare count, and numpy's NaT null.
+    if type(item) is type(value) or (getattr(value.dtype, "kind", None) in ("m", "M") and not isinstance(item, _TEXTUAL)):
+        raise _refusal(where, f"is {_short(value)}, not a JSON value", "Convert it first: float(), str() …")
+    _check(item, where, _MAX_DEPTH)
 
 
 def _is_plain(value: Any) -> bool:
@@ -101,6 +135,8 @@ def _is_plain(value: Any) -> bool:
         return cast("str", value).isascii()
     if kind is int:
         return bool(_INT_MIN <= value <= _INT_MAX)
+    if kind is float:
+        return math.isfinite(value)
     return kind is bool or value is None
 
 

@@ -195,7 +195,14 @@ def _start() -> asyncio.AbstractEventLoop:
     def main() -> None:
         asyncio.set_event_loop(loop)
         loop.call_soon(ready.set)
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio lets these two through. A subscriber that calls exit() must not end everybody's thread.
+                _log.exception("work on the I/O loop tried to end the process")
+            else:
+                return
 
     threading.Thread(target=main, name="itx-io", daemon=True).start()
     ready.wait()
