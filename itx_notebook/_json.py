@@ -123,7 +123,9 @@ def _check_time(value: datetime, where: str) -> None:
 def _check_scalar(value: Any, where: str) -> None:
     item = value.item()
     # A long double is its own item; a time too fine for Python's would become a bare count, and numpy's NaT null.
-    if type(item) is type(value) or (getattr(value.dtype, "kind", None) in ("m", "M") and not isinstance(item, _TEXTUAL)):
+    if type(item) is type(value) or (
+        getattr(value.dtype, "kind", None) in ("m", "M") and not isinstance(item, _TEXTUAL)
+    ):
         raise _refusal(where, f"is {_short(value)}, not a JSON value", "Convert it first: float(), str() …")
     _check(item, where, _MAX_DEPTH)
 
