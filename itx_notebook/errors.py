@@ -14,7 +14,7 @@ Source of the codes and of the masked answer: the June-2026 itx kernel (``docs/d
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 __all__ = [
     "ITX_ERROR_CODES",
@@ -64,6 +64,7 @@ class ItxError(Exception):
         self.code = code
         self.details = details
         self.hint = hint
+        self._note_remedy()
 
     @property
     def message(self) -> str:
@@ -74,6 +75,16 @@ class ItxError(Exception):
     def remedy(self) -> str:
         """What to do: the hint if there is one, else the usual advice for the code."""
         return self.hint or _REMEDY[self.code]
+
+    def with_hint(self, hint: str) -> Self:
+        """Give the error a better hint, and return it."""
+        self.hint = hint
+        self._note_remedy()
+        return self
+
+    def _note_remedy(self) -> None:
+        # Python prints notes below the message of an uncaught exception: a script is told what to do as well.
+        self.__notes__ = [f"→ {self.remedy}"]
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.message!r}, code={self.code!r})"

@@ -196,7 +196,7 @@ async def _connect(project: str, home: Path) -> tuple[ServerItx, Loader]:
         return await loader.get_loader_itx(project), loader
     except ItxError as error:
         if get_itx_error_code(error) == "NOT_FOUND":
-            error.hint = f"To create it: itx_notebook.create_project({project!r})."
+            error.with_hint(f"To create it: itx_notebook.create_project({project!r}).")
         raise
 
 

@@ -190,11 +190,14 @@ class ServerStream:
         """Append all or none."""
         return await self._stream.append_batch([_with_metadata(event) for event in events])
 
-    async def read(self, *, after_offset: Cursor = "start", before_offset: Cursor = "end") -> list[StreamEvent]:
-        """Events between two cursors, both exclusive."""
+    async def read(
+        self, *, after_offset: Cursor = "start", before_offset: Cursor = "end", presence: bool = True
+    ) -> list[StreamEvent]:
+        """Events between two cursors, both exclusive; with ``presence=False`` a silent look."""
         after = _parse_cursor(after_offset, "after_offset")
         before = _parse_cursor(before_offset, "before_offset")
-        await self._stream.wake()
+        if presence:
+            await self._stream.wake()
         if after == "end" or before == "start":
             return []
         return await self._stream.read(
@@ -207,9 +210,10 @@ class ServerStream:
             await self._stream.wake()
         return self._stream.get_state()
 
-    async def list_children(self) -> list[StreamChild]:
-        """Immediate children, in order of arrival."""
-        await self._stream.wake()
+    async def list_children(self, *, presence: bool = True) -> list[StreamChild]:
+        """Immediate children, in order of arrival; with ``presence=False`` a silent look."""
+        if presence:
+            await self._stream.wake()
         return self._stream.get_children()
 
     async def subscribe(

@@ -167,15 +167,20 @@ class AsyncStream:
         return await self._stream.append_batch([parse_event(event) for event in events])
 
     @on_io_loop
-    async def read(self, *, after_offset: Cursor = "start", before_offset: Cursor = "end") -> list[StreamEvent]:
+    async def read(
+        self, *, after_offset: Cursor = "start", before_offset: Cursor = "end", presence: bool = True
+    ) -> list[StreamEvent]:
         """Events after one cursor and before another, both exclusive, in order.
 
         Parameters
         ----------
         after_offset, before_offset : int, "start" or "end"
             ``after_offset=10`` begins with event 11; ``before_offset=10`` ends with event 9.
+        presence : bool
+            ``True``: touching the stream creates it and records this process, as every touch does. ``False``: a silent
+            look that leaves no trace.
         """
-        return await self._stream.read(after_offset=after_offset, before_offset=before_offset)
+        return await self._stream.read(after_offset=after_offset, before_offset=before_offset, presence=presence)
 
     @on_io_loop
     async def get_state(self, *, presence: bool = True) -> StreamState:
@@ -190,9 +195,9 @@ class AsyncStream:
         return await self._stream.get_state(presence=presence)
 
     @on_io_loop
-    async def list_children(self) -> list[StreamChild]:
-        """Immediate children, in order of arrival."""
-        return await self._stream.list_children()
+    async def list_children(self, *, presence: bool = True) -> list[StreamChild]:
+        """Immediate children, in order of arrival. ``presence=False``: a silent look, see :meth:`get_state`."""
+        return await self._stream.list_children(presence=presence)
 
     @on_io_loop
     async def subscribe(

@@ -82,7 +82,7 @@ class StreamSurface(Protocol):
         """Append all or none."""
         ...
 
-    async def read(self, *, after_offset: Cursor, before_offset: Cursor) -> list[StreamEvent]:
+    async def read(self, *, after_offset: Cursor, before_offset: Cursor, presence: bool) -> list[StreamEvent]:
         """Events between two cursors."""
         ...
 
@@ -90,7 +90,7 @@ class StreamSurface(Protocol):
         """The public state."""
         ...
 
-    async def list_children(self) -> list[StreamChild]:
+    async def list_children(self, *, presence: bool) -> list[StreamChild]:
         """Immediate children."""
         ...
 

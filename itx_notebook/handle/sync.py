@@ -151,7 +151,12 @@ class Stream(_Face):
         return self._wait(self.aio.append_batch(events), timeout, f"append_batch() to {self.path}")
 
     def read(
-        self, *, after_offset: Cursor = "start", before_offset: Cursor = "end", timeout: float | None = None
+        self,
+        *,
+        after_offset: Cursor = "start",
+        before_offset: Cursor = "end",
+        presence: bool = True,
+        timeout: float | None = None,
     ) -> list[StreamEvent]:
         """Events after one cursor and before another, both exclusive, in order.
 
@@ -159,12 +164,15 @@ class Stream(_Face):
         ----------
         after_offset, before_offset : int, "start" or "end"
             ``after_offset=10`` begins with event 11; ``before_offset=10`` ends with event 9.
+        presence : bool
+            ``True``: touching the stream creates it and records this process, as every touch does. ``False``: a silent
+            look that leaves no trace.
 
         Examples
         --------
         >>> itx_notebook.to_frame(stream.read())
         """
-        call = self.aio.read(after_offset=after_offset, before_offset=before_offset)
+        call = self.aio.read(after_offset=after_offset, before_offset=before_offset, presence=presence)
         return self._wait(call, timeout, f"read() of {self.path}")
 
     def get_state(self, *, presence: bool = True, timeout: float | None = None) -> StreamState:
@@ -178,9 +186,9 @@ class Stream(_Face):
         """
         return self._wait(self.aio.get_state(presence=presence), timeout, f"get_state() of {self.path}")
 
-    def list_children(self, *, timeout: float | None = None) -> list[StreamChild]:
-        """Immediate children, in order of arrival."""
-        return self._wait(self.aio.list_children(), timeout, f"list_children() of {self.path}")
+    def list_children(self, *, presence: bool = True, timeout: float | None = None) -> list[StreamChild]:
+        """Immediate children, in order of arrival. ``presence=False``: a silent look, see :meth:`get_state`."""
+        return self._wait(self.aio.list_children(presence=presence), timeout, f"list_children() of {self.path}")
 
     def subscribe(
         self,

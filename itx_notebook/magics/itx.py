@@ -101,7 +101,7 @@ class ItxMagics(Magics):
 
     def _read(self, rest: str) -> Any:
         words = _split(rest, at_least=1, at_most=1, usage="%itx read PATH")
-        return to_frame(self.session.handle.streams.get(words[0]).read())
+        return to_frame(self.session.handle.streams.get(words[0]).read(presence=False))
 
     def _status(self, rest: str) -> Any:
         _split(rest, at_most=0, usage="%itx status")

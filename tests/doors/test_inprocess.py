@@ -129,7 +129,10 @@ async def test_silent_look_at_a_stream_that_is_not_there_neither_makes_nor_annou
     deployment: Deployment, itx: ServerItx
 ) -> None:
     before = deployment.engine.count_streams(PROJECT_ID)
-    state = await itx.streams.get("/deep/down").get_state(presence=False)
+    stream = itx.streams.get("/deep/down")
+    state = await stream.get_state(presence=False)
+    assert await stream.read(presence=False) == []
+    assert await stream.list_children(presence=False) == []
     await let_engine_work(deployment)
     assert (state.event_count, state.child_paths, state.path) == (0, (), "/deep/down")
     assert deployment.engine.count_streams(PROJECT_ID) == before

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +18,7 @@ from itx_notebook.errors import ItxError
 from itx_notebook.streams import StreamEngine, Subscription, core_type
 from itx_notebook.streams.core import fold, initial_state
 from itx_notebook.streams.path import get_ancestors, get_child_path
+from itx_notebook.types import StreamEvent
 from tests.streams.support import Consumer
 
 PATHS = ("/", "/a", "/a/b", "/a/b/c", "/d")
@@ -36,6 +38,47 @@ class Model:
         self.metadata: dict[str, Any] = {}
 
 
+class Wants(Enum):
+    """What a consumer subscribes to."""
+
+    ALL = "every event"
+    OWN = "the tests' own events"
+    STATES = "states alone"
+
+
+class Watch(NamedTuple):
+    """An open subscription, and the offset after which it began."""
+
+    path: str
+    consumer: Consumer
+    subscription: Subscription
+    wants: Wants
+    after: int
+
+    async def catch_up(self) -> None:
+        """Let the pump run until it rests."""
+        while (pump := self.subscription._pump) is not None:
+            await asyncio.wait([pump])
+
+    def check(self, events: list[StreamEvent], head: int) -> None:
+        """Whether it was given what `events`, all from its beginning on, hold for it, and nothing twice."""
+        consumer = self.consumer
+        assert self.subscription.error is None
+        assert consumer.most_under_way <= 1
+        assert all(len(offsets) <= 100 for offsets in consumer.offsets)
+        for batch in consumer.batches:
+            assert batch.state.event_count == batch.stream_max_offset <= head
+        if self.wants is Wants.STATES:
+            assert consumer.flat == []
+            told = [batch.stream_max_offset for batch in consumer.batches]
+            assert told == sorted(set(told))
+            assert told[-1] == (events[-1].offset if events else told[-1])
+        else:
+            mine = [event for event in events if self.wants is Wants.ALL or event.type == "demo.x"]
+            assert consumer.flat == [event.offset for event in mine]
+            assert [event for batch in consumer.batches for event in batch.events] == mine
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Steps that a process could take, each checked against :class:`Model`."""
 
@@ -46,7 +89,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.loop = asyncio.new_event_loop()
         self.home = Path(tempfile.mkdtemp())
         self.models = {path: Model() for path in PATHS}
-        self.watches: list[tuple[str, Consumer, Subscription, int]] = []
+        self.watches: list[Watch] = []
         self.engine = self.run(self.open())
 
     async def open(self) -> StreamEngine:
@@ -83,6 +126,25 @@ class EngineMachine(RuleBasedStateMachine):
             expected.append(payload)
         assert [event.payload for event in got] == expected
         if is_new:
+            self.note_existence(path)
+        self.settle()
+
+    @precondition(lambda self: not any(model.paused for model in self.models.values()))
+    @rule(appends=st.lists(st.tuples(paths, st.integers(0, 9)), min_size=2, max_size=8))
+    def append_at_once(self, appends: list[tuple[str, int]]) -> None:
+        """Many appenders in one turn of the loop: one group, each stream's events in the order of the calls."""
+
+        async def append_all() -> Any:
+            return await asyncio.gather(
+                *(
+                    self.engine.stream("p", path).append({"type": "demo.x", "payload": payload})
+                    for path, payload in appends
+                )
+            )
+
+        assert [event.payload for event in self.run(append_all())] == [payload for _, payload in appends]
+        for path, payload in appends:
+            self.models[path].payloads.append(payload)
             self.note_existence(path)
         self.settle()
 
@@ -125,12 +187,26 @@ class EngineMachine(RuleBasedStateMachine):
         model.metadata = {"v": value % 1000}
         self.settle()
 
-    @rule(path=paths, slow=st.booleans(), replay=st.one_of(st.none(), st.integers(0, 20)), presence=st.booleans())
-    def watch(self, path: str, slow: bool, replay: int | None, presence: bool) -> None:
+    @rule(
+        path=paths,
+        slow=st.booleans(),
+        wants=st.sampled_from(Wants),
+        replay=st.one_of(st.none(), st.integers(0, 20)),
+        presence=st.booleans(),
+    )
+    def watch(self, path: str, slow: bool, wants: Wants, replay: int | None, presence: bool) -> None:
         stream = self.engine.stream("p", path)
         consumer = Consumer(slow=slow)
         head = stream.load().max_offset
-        subscription = self.run(stream.subscribe(consumer, replay_after_offset=replay, presence=presence))
+        subscription = self.run(
+            stream.subscribe(
+                consumer,
+                replay_after_offset=replay,
+                event_types=["demo.x"] if wants is Wants.OWN else None,
+                events=wants is not Wants.STATES,
+                presence=presence,
+            )
+        )
         after = head if replay is None else replay
         if presence:
             self.note_existence(path)
@@ -138,21 +214,27 @@ class EngineMachine(RuleBasedStateMachine):
                 # Its coming may wake the stream; it begins after that, with the fact of itself.
                 after = subscription.stream_max_offset - 1
         assert consumer.batches, "the first batch comes before subscribe returns"
-        self.watches.append((path, consumer, subscription, after))
+        self.watches.append(Watch(path, consumer, subscription, wants, after))
         self.settle()
+
+    @precondition(lambda self: self.watches)
+    @rule(data=st.data())
+    def take_at_last(self, data: st.DataObject) -> None:
+        """A slow consumer becomes a quick one."""
+        watch = data.draw(st.sampled_from(self.watches))
+        watch.consumer.let_go()
+        self.run(watch.catch_up())
 
     @precondition(lambda self: self.watches)
     @rule()
     def leave(self) -> None:
-        path, consumer, subscription, after = self.watches.pop(0)
-        consumer.let_go()
-        head = self.engine.stream("p", path).load().max_offset
-        if head > after:
-            self.run(consumer.wait_for(head))
-        self.run(subscription.unsubscribe())
+        watch = self.watches.pop(0)
+        watch.consumer.let_go()
+        self.run(watch.catch_up())
+        events = self.run(self.engine.stream("p", watch.path).read(after_offset=watch.after))
+        self.run(watch.subscription.unsubscribe())
         self.settle()
-        assert consumer.flat == list(range(after + 1, head + 1))
-        assert consumer.most_under_way <= 1
+        watch.check(events, self.engine.stream("p", watch.path).load().max_offset)
 
     @rule(path=paths)
     def look_in_silence(self, path: str) -> None:
@@ -165,8 +247,8 @@ class EngineMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        for _, consumer, _, _ in self.watches:
-            consumer.let_go()
+        for watch in self.watches:
+            watch.consumer.let_go()
         self.watches.clear()
         states = {path: self.engine.stream("p", path).load() for path in PATHS}
         self.run(self.engine.close())
@@ -193,8 +275,8 @@ class EngineMachine(RuleBasedStateMachine):
             assert set(state.child_paths) <= {get_child_path(path, other) for other in PATHS}
 
     def teardown(self) -> None:
-        for _, consumer, _, _ in self.watches:
-            consumer.let_go()
+        for watch in self.watches:
+            watch.consumer.let_go()
         self.run(self.engine.close())
         self.run(asyncio.sleep(0))
         self.loop.close()
@@ -212,8 +294,8 @@ def test_engine_when_driven_at_random_agrees_with_the_model(machine: type[Engine
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=150,
-            stateful_step_count=30,
+            max_examples=100,
+            stateful_step_count=40,
             deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),

@@ -418,11 +418,11 @@ def _damage(home: Path, project: Project, path: str) -> bytes:
     """Make the second event of a stream unreadable; the bytes it had."""
     with _open_file(home) as connection:
         where = (project.id, path)
-        (body,) = connection.execute(f"SELECT body FROM events WHERE {_SECOND_EVENT}", where).fetchone()  # noqa: S608
-        connection.execute(f"UPDATE events SET body = x'7b' WHERE {_SECOND_EVENT}", where)  # noqa: S608
+        (body,) = connection.execute(f"SELECT body FROM events WHERE {_SECOND_EVENT}", where).fetchone()
+        connection.execute(f"UPDATE events SET body = x'7b' WHERE {_SECOND_EVENT}", where)
     return bytes(body)
 
 
 def _repair(home: Path, project: Project, path: str, body: bytes) -> None:
     with _open_file(home) as connection:
-        connection.execute(f"UPDATE events SET body = ? WHERE {_SECOND_EVENT}", (body, project.id, path))  # noqa: S608
+        connection.execute(f"UPDATE events SET body = ? WHERE {_SECOND_EVENT}", (body, project.id, path))

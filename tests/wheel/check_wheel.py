@@ -50,9 +50,7 @@ def check_contents(wheel: Path, sdist: Path) -> None:
         members = {name.partition("/")[2] for name in archive_.getnames()}
     for wanted in ("js/package-lock.json", "js/src/tree.tsx", "LICENSE", "README.md"):
         assert wanted in members, f"{wanted} is not in {sdist.name}"
-    stray = {
-        name for name in members if "node_modules" in name or name.startswith("itx_notebook/widgets/static/")
-    }
+    stray = {name for name in members if "node_modules" in name or name.startswith("itx_notebook/widgets/static/")}
     assert not stray, f"{sdist.name} holds {sorted(stray)[:5]}"
 
 
@@ -78,9 +76,7 @@ def main() -> None:
     package = check_import(checkout)
     bundle = (package / "widgets" / "static" / "tree.js").read_text("utf-8")
     assert "sourceMappingURL" not in bundle, "the bundle points at a source map that is not shipped"
-    print(
-        f"{wheel.name}: {importlib.metadata.version('itx-notebook')}, bundle {len(bundle)} characters: good"
-    )
+    print(f"{wheel.name}: {importlib.metadata.version('itx-notebook')}, bundle {len(bundle)} characters: good")
 
 
 if __name__ == "__main__":
