@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_error_when_raised_says_what_failed_and_what_to_do(code: ItxErrorCode) -
     assert repr(hinted) == f"ItxError('It failed.', code='{code}')"
     assert hinted._render_traceback_() == [f"ItxError [{code}]: It failed.", "→ Do this."]
     assert plain._render_traceback_() == [f"ItxError [{code}]: It failed.", f"→ {plain.remedy}"]
+
+
+def test_error_when_uncaught_in_a_script_prints_the_remedy_once() -> None:
+    error = ItxError("It failed.", code="CONFLICT", hint="Do this.")
+    assert error.with_hint("Do that.") is error
+    twin = copy.copy(error)
+    for each in (error, twin):
+        printed = "".join(traceback.format_exception_only(each))
+        assert printed == "itx_notebook.errors.ItxError: It failed.\n→ Do that.\n"
 
 
 def test_store_error_when_raised_is_internal() -> None:

@@ -51,7 +51,7 @@ def test_state_when_initial_has_the_shape_of_version_4() -> None:
 
 
 def test_created_when_not_first_is_refused() -> None:
-    with pytest.raises(ItxError, match=r"created must be the first event and have offset 1$"):
+    with pytest.raises(ItxError, match=r"(?m)created must be the first event and have offset 1$"):
         fold_all(created("/a"), created("/a"))
 
 

@@ -154,8 +154,8 @@ async def test_everything_when_asked_of_a_closed_engine_is_refused_by_name(engin
         stream.read(),
         stream.subscribe(Consumer()),
     ):
-        with pytest.raises(ItxError, match=r"^The streams engine is closed\.$"):
+        with pytest.raises(ItxError, match=r"(?m)^The streams engine is closed\.$"):
             await call
     for look in (stream.get_state, other.get_state, stream.get_children):
-        with pytest.raises(ItxError, match=r"^The streams engine is closed\.$"):
+        with pytest.raises(ItxError, match=r"(?m)^The streams engine is closed\.$"):
             look()

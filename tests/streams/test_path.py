@@ -56,7 +56,7 @@ def test_path_when_invalid_is_refused_by_name(given: Any) -> None:
 
 
 def test_path_when_blank_is_required() -> None:
-    with pytest.raises(ItxError, match=r"^Stream path is required\.$"):
+    with pytest.raises(ItxError, match=r"(?m)^Stream path is required\.$"):
         parse_stream_path("  ")
 
 

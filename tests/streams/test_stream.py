@@ -99,7 +99,7 @@ async def test_precondition_when_it_does_not_hold_names_both_offsets(stream: Str
         ({"type": "x", "offset": 3}, "expected offset 4, got 3"),
         ({"type": "x", "offset": 4, "idempotencyKey": "k"}, "idempotency hit at offset 3, got 4"),
     ]:
-        with pytest.raises(ItxError, match=f"^{message}$") as caught:
+        with pytest.raises(ItxError, match=f"(?m)^{message}$") as caught:
             await stream.append(event)
         assert caught.value.code == "INTERNAL"
     assert stream.load().max_offset == 3
@@ -122,7 +122,7 @@ async def test_batch_when_one_event_is_refused_leaves_nothing_and_burns_no_offse
 async def test_append_when_paused_is_refused_but_repeats_and_resumed_pass(stream: Stream) -> None:
     await stream.append({"type": "x", "idempotencyKey": "k"})
     await stream.append({"type": core_type("paused"), "payload": {"reason": "too fast"}})
-    with pytest.raises(ItxError, match=r"^stream paused: too fast$"):
+    with pytest.raises(ItxError, match=r"(?m)^stream paused: too fast$"):
         await stream.append({"type": "x"})
     with pytest.raises(ItxError, match="stream paused"):
         await stream.append({"type": core_type("paused")})
