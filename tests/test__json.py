@@ -177,7 +177,7 @@ def test_value_when_nested_deeper_than_any_reader_must_bear_is_refused() -> None
     itself: list[Any] = []
     itself.append(itself)
     for value in (nest(201), nest(100_000), itself, {"a": itself}):
-        with pytest.raises(ItxError, match=r"(?m)^payload is nested more than 200 deep, or contains itself\.$") as caught:
+        with pytest.raises(ItxError, match=r"^payload is nested more than 200 deep, or contains itself") as caught:
             check_json(value, "payload")
         assert caught.value.code == "BAD_REQUEST"
 

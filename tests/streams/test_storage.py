@@ -12,7 +12,7 @@ import pytest
 
 from itx_notebook.errors import StoreError
 from itx_notebook.streams import StreamEngine
-from itx_notebook.streams.storage import Store
+from itx_notebook.streams.storage import Row, Store, StreamWrite
 from tests.streams.support import Consumer
 
 HOLD = """
@@ -235,6 +235,34 @@ async def test_disk_when_full_refuses_the_append_and_takes_it_when_there_is_room
     connection.execute("PRAGMA max_page_count = 1000000")
     assert (await stream.append({"type": "x", "payload": "x" * 100_000})).offset == 4
     await engine.close()
+
+
+def test_writer_when_one_write_fails_stores_none_and_takes_the_next(home: Path) -> None:
+    store = Store.open(home)
+    first, second = (StreamWrite("p", path, None, [Row(1, "x", b"{}", "k")], None) for path in ("/a", "/b"))
+    (stream_id,) = store.writer.commit([first])
+    with pytest.raises(StoreError, match="SQLITE_CONSTRAINT"):
+        store.writer.commit([second, first._replace(stream_id=stream_id)])
+    assert store.reader.try_read_stream("p", "/b") is None
+    (other_id,) = store.writer.commit([second])
+    assert store.reader.read_bodies(other_id, after_offset=0, before_offset=None, limit=9) == [b"{}"]
+    store.close()
+
+
+def test_reader_when_offsets_are_out_of_range_stays_within_its_stream(home: Path) -> None:
+    store = Store.open(home)
+    writes = [StreamWrite("p", path, None, [Row(1, "x", path.encode(), None)], None) for path in ("/a", "/b", "/c")]
+    _, middle, _ = store.writer.commit(writes)
+    for after, before, expected in [
+        (-(2**63), None, [b"/b"]),
+        (-1, 2**63, [b"/b"]),
+        (0, 2**32, [b"/b"]),
+        (2**32, None, []),
+        (2**63, 2**63, []),
+        (0, -1, []),
+    ]:
+        assert store.reader.read_bodies(middle, after_offset=after, before_offset=before, limit=9) == expected
+    store.close()
 
 
 async def test_writer_when_asked_is_durable(home: Path) -> None:

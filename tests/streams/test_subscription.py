@@ -115,6 +115,15 @@ async def test_consumer_when_slow_has_one_batch_under_way_and_misses_nothing(str
     assert max(len(offsets) for offsets in slow.offsets) == 100
 
 
+async def test_batch_when_longer_than_a_page_reaches_even_a_quick_consumer_in_pages(stream: Stream) -> None:
+    consumer = Consumer()
+    await stream.subscribe(consumer, presence=False)
+    await stream.append_batch([{"type": "x"}] * 248)
+    await consumer.wait_for_event(250)
+    assert [len(offsets) for offsets in consumer.offsets] == [0, 100, 100, 50]
+    assert consumer.flat == list(range(1, 251))
+
+
 async def test_consumer_when_it_raises_is_dropped_and_the_append_stands(engine: StreamEngine, stream: Stream) -> None:
     def fail(batch: StreamEventBatch) -> None:
         raise ValueError(batch.stream_max_offset)
