@@ -8,17 +8,15 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from IPython.core.magic import Magics, line_magic, magics_class
 
 from itx_notebook.display import InlineError, Line
 from itx_notebook.errors import ItxError
 from itx_notebook.frames import to_frame
+from itx_notebook.magics.session import Session
 from itx_notebook.types import UNSET
-
-if TYPE_CHECKING:
-    from itx_notebook.magics.extension import Session
 
 __all__ = ["ItxMagics"]
 

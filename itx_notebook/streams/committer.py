@@ -12,18 +12,16 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import Any, Generic, Protocol, TypeVar
 
 from itx_notebook._clock import Clock
 from itx_notebook.errors import ItxError, as_itx_error
+from itx_notebook.streams.core import CoreState
 from itx_notebook.streams.plan import Plan, plan_append
 from itx_notebook.streams.storage import Row, StreamWrite, Writer
 from itx_notebook.types import Event, StreamEvent
 
-if TYPE_CHECKING:
-    from itx_notebook.streams.stream import Stream
-
-__all__ = ["Draft", "GroupCommitter", "engine_closed"]
+__all__ = ["Actor", "Draft", "GroupCommitter", "engine_closed"]
 
 _SLOW_COMMIT = 0.004
 """Seconds a commit may hold the loop on average; a frame of the tree is 0.040."""
@@ -33,10 +31,43 @@ _LARGE_COMMIT = 1_000
 """Rows; about what a commit writes in `_SLOW_COMMIT`."""
 
 
-class Draft:
+class Actor(Protocol):
+    """What a commit asks of a stream."""
+
+    @property
+    def path(self) -> str:
+        """The canonical path."""
+        ...
+
+    @property
+    def is_awake(self) -> bool:
+        """Whether this process's incarnation has been recorded."""
+        ...
+
+    def load(self) -> CoreState:
+        """The state of this moment."""
+        ...
+
+    def get_boot_events(self, state: CoreState) -> list[Event]:
+        """What waking commits."""
+        ...
+
+    def try_find(self, key: str) -> StreamEvent | None:
+        """The stored event under an idempotency key."""
+        ...
+
+    def get_write(self, draft: Draft[Any]) -> StreamWrite:
+        """The storage's part of a draft."""
+        ...
+
+
+S = TypeVar("S", bound=Actor)
+
+
+class Draft(Generic[S]):
     """What the group under way adds to one stream; becomes the truth only after the commit."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: S) -> None:
         self.stream = stream
         self.state = stream.load()
         self.committed: list[StreamEvent] = []
@@ -73,11 +104,11 @@ class Draft:
         return self._keys.get(key) or self.stream.try_find(key)
 
 
-class _Request:
+class _Request(Generic[S]):
     __slots__ = ("events", "future", "stream", "wake")
 
     def __init__(
-        self, stream: Stream, events: Sequence[Event], future: asyncio.Future[list[StreamEvent]], *, wake: bool
+        self, stream: S, events: Sequence[Event], future: asyncio.Future[list[StreamEvent]], *, wake: bool
     ) -> None:
         self.stream = stream
         self.events = events
@@ -93,21 +124,21 @@ class _Request:
             self.future.set_exception(error)
 
 
-class GroupCommitter:
+class GroupCommitter(Generic[S]):
     """Takes append requests on the loop and commits them in groups, in the order they came."""
 
     def __init__(
         self,
         writer: Writer,
         clock: Clock,
-        on_committed: Callable[[Sequence[tuple[Draft, int]]], None],
+        on_committed: Callable[[Sequence[tuple[Draft[S], int]]], None],
         *,
         always_threaded: bool = False,
     ) -> None:
         self._writer = writer
         self._clock = clock
         self._on_committed = on_committed
-        self._queue: list[_Request] = []
+        self._queue: list[_Request[S]] = []
         self._flush_due = False
         self._thread: ThreadPoolExecutor | None = None
         self._mean_commit = 0.0
@@ -121,9 +152,7 @@ class GroupCommitter:
         """Whether commits run on a thread of their own at the moment, because the disk is slow."""
         return self._always_threaded or self._mean_commit > _SLOW_COMMIT
 
-    def enqueue(
-        self, stream: Stream, events: Sequence[Event], *, wake: bool = False
-    ) -> asyncio.Future[list[StreamEvent]]:
+    def enqueue(self, stream: S, events: Sequence[Event], *, wake: bool = False) -> asyncio.Future[list[StreamEvent]]:
         """Ask for one all-or-nothing append of checked `events`. The answer comes when it is durable, or refused."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[StreamEvent]] = loop.create_future()
@@ -149,8 +178,8 @@ class GroupCommitter:
     def _flush(self) -> None:
         self._flush_due = False
         requests, self._queue = self._queue, []
-        drafts: dict[Stream, Draft] = {}
-        answers: list[tuple[_Request, list[StreamEvent]]] = []
+        drafts: dict[S, Draft[S]] = {}
+        answers: list[tuple[_Request[S], list[StreamEvent]]] = []
         for request in requests:
             if request.future.cancelled():
                 continue
@@ -168,7 +197,7 @@ class GroupCommitter:
         else:
             self._settle(answers)
 
-    def _commit(self, drafts: list[Draft], answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
+    def _commit(self, drafts: list[Draft[S]], answers: list[tuple[_Request[S], list[StreamEvent]]]) -> None:
         try:
             writes = [draft.stream.get_write(draft) for draft in drafts]
         except Exception as error:
@@ -192,8 +221,8 @@ class GroupCommitter:
     def _after_thread(
         self,
         done: asyncio.Future[tuple[list[int], float]],
-        drafts: list[Draft],
-        answers: list[tuple[_Request, list[StreamEvent]]],
+        drafts: list[Draft[S]],
+        answers: list[tuple[_Request[S], list[StreamEvent]]],
     ) -> None:
         self._idle.set()
         error = done.exception()
@@ -210,18 +239,20 @@ class GroupCommitter:
     def _note_duration(self, seconds: float) -> None:
         self._mean_commit += _NEWEST_WEIGHS * (seconds - self._mean_commit)
 
-    def _adopt(self, drafts: list[Draft], ids: list[int], answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
+    def _adopt(
+        self, drafts: list[Draft[S]], ids: list[int], answers: list[tuple[_Request[S], list[StreamEvent]]]
+    ) -> None:
         try:
             self._on_committed(list(zip(drafts, ids, strict=True)))
         finally:
             # The commit stands, whatever went wrong in telling of it.
             self._settle(answers)
 
-    def _settle(self, answers: list[tuple[_Request, list[StreamEvent]]]) -> None:
+    def _settle(self, answers: list[tuple[_Request[S], list[StreamEvent]]]) -> None:
         for request, results in answers:
             request.answer(results)
 
-    def _refuse_all(self, answers: list[tuple[_Request, list[StreamEvent]]], error: ItxError) -> None:
+    def _refuse_all(self, answers: list[tuple[_Request[S], list[StreamEvent]]], error: ItxError) -> None:
         for request, _ in answers:
             request.refuse(error)
 

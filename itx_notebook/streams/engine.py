@@ -40,7 +40,9 @@ class StreamEngine:
         self._store = store
         self._streams: dict[tuple[str, str], Stream] = {}
         self._tasks: set[asyncio.Future[Any]] = set()
-        self._committer = GroupCommitter(store.writer, clock, self._on_committed, always_threaded=always_threaded)
+        self._committer: GroupCommitter[Stream] = GroupCommitter(
+            store.writer, clock, self._on_committed, always_threaded=always_threaded
+        )
         self._is_closed = False
         self._closing: asyncio.Task[None] | None = None
         _engines.add(self)
@@ -116,7 +118,7 @@ class StreamEngine:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.warning("background work of the streams engine failed", exc_info=error)
 
-    def _on_committed(self, committed: Sequence[tuple[Draft, int]]) -> None:
+    def _on_committed(self, committed: Sequence[tuple[Draft[Stream], int]]) -> None:
         # The memory of all of them first: nothing that happens in telling of one may leave another behind the store.
         for draft, stream_id in committed:
             draft.stream.adopt(draft, stream_id)

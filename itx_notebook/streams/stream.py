@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from itx_notebook._json import encode_json
 from itx_notebook.errors import ItxError, StoreError
-from itx_notebook.streams.committer import engine_closed
+from itx_notebook.streams.committer import Draft, engine_closed
 from itx_notebook.streams.core import (
     CORE_STATE_VERSION,
     CoreState,
@@ -27,13 +27,9 @@ from itx_notebook.streams.core import (
     initial_state,
 )
 from itx_notebook.streams.event import DAMAGE, parse_event, read_event, read_events
-from itx_notebook.streams.storage import StreamWrite
+from itx_notebook.streams.storage import Reader, StreamWrite
 from itx_notebook.streams.subscription import Sink, Subscription
 from itx_notebook.types import Event, StreamChild, StreamEvent, StreamEventBatch, StreamState
-
-if TYPE_CHECKING:
-    from itx_notebook.streams.committer import Draft
-    from itx_notebook.streams.engine import StreamEngine
 
 __all__ = ["Stream"]
 
@@ -46,6 +42,30 @@ _CHECKPOINT_EVERY: Final = 256
 """Events after which the checkpoint is renewed; what a boot folds at the most."""
 
 _decode_state: Final = msgspec.json.Decoder(CoreState).decode
+
+
+class Host(Protocol):
+    """What a stream asks of its engine."""
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it was closed."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """The read-only side of the store; raises once that is closed."""
+        ...
+
+    def commit(
+        self, stream: Stream, events: Sequence[Event], *, wake: bool = False
+    ) -> asyncio.Future[list[StreamEvent]]:
+        """Append checked events, all or none."""
+        ...
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run background work that the engine's end waits for."""
+        ...
 
 
 class Stream:
@@ -69,7 +89,7 @@ class Stream:
         "path",
     )
 
-    def __init__(self, engine: StreamEngine, namespace: str, path: str) -> None:
+    def __init__(self, engine: Host, namespace: str, path: str) -> None:
         self.namespace = namespace
         self.path = path
         self._engine = engine
@@ -316,14 +336,14 @@ class Stream:
         woken = Event(type=core_type("woken"), payload={"incarnationId": str(uuid.uuid4())})
         return [woken] if state.event_count else [Event(type=_CREATED, payload=identity), woken]
 
-    def get_write(self, draft: Draft) -> StreamWrite:
+    def get_write(self, draft: Draft[Any]) -> StreamWrite:
         """The storage's part of a draft, with a new checkpoint when the old one has fallen behind."""
         checkpoint = None
         if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
             checkpoint = (CORE_STATE_VERSION, encode_json(draft.state))
         return StreamWrite(self.namespace, self.path, self._stream_id, draft.rows, checkpoint)
 
-    def adopt(self, draft: Draft, stream_id: int) -> None:
+    def adopt(self, draft: Draft[Any], stream_id: int) -> None:
         """The commit succeeded: swap the state."""
         self._stream_id = stream_id
         if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:

@@ -11,12 +11,12 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from itx_notebook.types import StreamEvent, StreamEventBatch
 
 if TYPE_CHECKING:
-    from itx_notebook.streams.stream import Stream
+    from itx_notebook.streams.core import CoreState
 
 __all__ = ["PAGE_SIZE", "Sink", "Subscription"]
 
@@ -25,6 +25,30 @@ PAGE_SIZE: Final = 100
 
 Sink = Callable[[StreamEventBatch], Awaitable[object] | None]
 """Takes a batch. What it returns, if awaitable, is awaited before the next batch; meanwhile the pump falls behind."""
+
+
+class Source(Protocol):
+    """What a pump asks of its stream."""
+
+    def load(self) -> CoreState:
+        """The state of this moment."""
+        ...
+
+    def read_page(self, *, after_offset: int, limit: int) -> list[StreamEvent]:
+        """Stored events after an offset, in order."""
+        ...
+
+    def get_batch(self, events: Sequence[StreamEvent]) -> StreamEventBatch:
+        """A batch of these events, with the state of this moment."""
+        ...
+
+    async def disconnect(self, subscription: Subscription, reason: str) -> None:
+        """Close a connection, and record it."""
+        ...
+
+    def drop(self, subscription: Subscription) -> None:
+        """Close a connection whose consumer broke."""
+        ...
 
 
 class Subscription:
@@ -58,7 +82,7 @@ class Subscription:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: Source,
         key: str,
         sink: Sink,
         *,
