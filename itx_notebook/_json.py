@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -134,9 +134,11 @@ def _is_plain(value: Any) -> bool:
     """Whether a leaf is beyond doubt: the quick way for nearly every value, and no name is built for it."""
     kind = type(value)
     if kind is str:
-        return cast("str", value).isascii()
+        text: str = value
+        return text.isascii()
     if kind is int:
-        return bool(_INT_MIN <= value <= _INT_MAX)
+        number: int = value
+        return _INT_MIN <= number <= _INT_MAX
     if kind is float:
         return math.isfinite(value)
     return kind is bool or value is None
