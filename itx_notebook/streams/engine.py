@@ -80,6 +80,12 @@ class StreamEngine:
             raise engine_closed()
         return self._store.reader
 
+    def try_read_by_key(self, stream_id: int, key: str) -> bytes | None:
+        """The stored body under an idempotency key. Between commits: it is the writer that looks."""
+        if self._store.is_closed:
+            raise engine_closed()
+        return self._store.writer.try_read_by_key(stream_id, key)
+
     def stream(self, namespace: str, path: str) -> Stream:
         """The one actor of ``(namespace, path)``; no I/O. `path` is canonical (see ``path.parse_stream_path``)."""
         stream = self._streams.get((namespace, path))

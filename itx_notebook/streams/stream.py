@@ -57,6 +57,10 @@ class Host(Protocol):
         """The read-only side of the store; raises once that is closed."""
         ...
 
+    def try_read_by_key(self, stream_id: int, key: str) -> bytes | None:
+        """The stored body under an idempotency key, between commits; raises once the store is closed."""
+        ...
+
     def commit(
         self, stream: Stream, events: Sequence[Event], *, wake: bool = False
     ) -> asyncio.Future[list[StreamEvent]]:
@@ -321,10 +325,10 @@ class Stream:
         )
 
     def try_find(self, key: str) -> StreamEvent | None:
-        """The stored event under an idempotency key."""
+        """The stored event under an idempotency key. To be called between commits, not while one is under way."""
         if self._stream_id is None:
             return None
-        body = self._engine.reader.try_read_by_key(self._stream_id, key)
+        body = self._engine.try_read_by_key(self._stream_id, key)
         try:
             return None if body is None else read_event(body, self.path)
         except DAMAGE as error:

@@ -1,4 +1,4 @@
-"""Reading a store: pages of a log, one event by key, what is known of a stream.
+"""Reading a store: pages of a log, what is known of a stream.
 
 On a connection of its own that cannot write. A log only grows, so what one statement found the next one finds too.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from itx_notebook.streams.storage.schema import OFFSET_BITS, get_row_id, store_errors
 
@@ -52,20 +52,6 @@ class Reader:
                 (get_row_id(stream_id, after), get_row_id(stream_id, before), limit),
             ).fetchall()
         return [row[0] for row in rows]
-
-    def try_read_by_key(self, stream_id: int, key: str) -> bytes | None:
-        """Body of the event that was committed under an idempotency key."""
-        with store_errors(self._path, "look an idempotency key up"):
-            # Nearly every key is new, so the event is looked for only after the key was found.
-            found = self._connection.execute(
-                "SELECT offset FROM idempotency WHERE stream_id = ? AND key = ?", (stream_id, key)
-            ).fetchone()
-            if found is None:
-                return None
-            (body,) = self._connection.execute(
-                "SELECT body FROM events WHERE id = ?", (get_row_id(stream_id, found[0]),)
-            ).fetchone()
-        return cast("bytes", body)
 
     def read_first_bodies(self, namespace: str, paths: Sequence[str]) -> dict[str, bytes]:
         """Bodies of the first events (``created``) of those of `paths` that exist."""

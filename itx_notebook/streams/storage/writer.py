@@ -2,6 +2,9 @@
 
 It makes no decisions; offsets, keys and folds were decided before. It may be called from any thread, by one caller at a
 time.
+
+It also looks idempotency keys up, for whoever decides: a connection that does not write must fetch the pages of the
+last commit again, which takes 50 µs of each append (2026-11-23) where its own are at hand.
 """
 
 from __future__ import annotations
@@ -87,6 +90,16 @@ class Writer:
                 "UPDATE streams SET checkpoint = ?, checkpoint_version = ? WHERE id = ?", (state, version, stream_id)
             )
         return int(stream_id)
+
+    def try_read_by_key(self, stream_id: int, key: str) -> bytes | None:
+        """Body of the event that was committed under an idempotency key. To be called between commits, not in one."""
+        with store_errors(self._path, "look an idempotency key up"):
+            row = self._connection.execute(
+                "SELECT events.body FROM idempotency JOIN events ON events.id = (stream_id << 32) | offset"
+                " WHERE stream_id = ? AND key = ?",
+                (stream_id, key),
+            ).fetchone()
+        return None if row is None else row[0]
 
     def close(self) -> None:
         """Close the connection; what was committed stays committed."""
