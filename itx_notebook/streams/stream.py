@@ -360,7 +360,8 @@ class Stream:
         """Tell every connection of what was just committed."""
         if self._connections:
             batch = _Once(lambda: self.get_batch(committed))
-            for subscription in tuple(self._connections.values()):
+            # Those that are busy are many when consumers stall, and must not slow the appends.
+            for subscription in [each for each in self._connections.values() if not each.is_busy]:
                 subscription.push(committed, batch)
 
     def get_batch(self, events: Sequence[StreamEvent]) -> StreamEventBatch:

@@ -62,6 +62,8 @@ class Subscription:
         Highest offset when it was opened, its own ``subscriber-connected`` included.
     error : BaseException or None
         Why the consumer was dropped: what it raised.
+    is_busy : bool
+        Whether a batch or a replay is under way. A commit passes over it then: its pump looks by itself.
     """
 
     __slots__ = (
@@ -76,6 +78,7 @@ class Subscription:
         "_types",
         "closed",
         "error",
+        "is_busy",
         "key",
         "stream_max_offset",
     )
@@ -104,6 +107,7 @@ class Subscription:
         self._first_batch_owed = True
         self._pending: Awaitable[object] | None = None
         self._pump: asyncio.Task[None] | None = None
+        self.is_busy = False
 
     @property
     def is_silent(self) -> bool:
@@ -123,7 +127,7 @@ class Subscription:
 
     def push(self, committed: Sequence[StreamEvent], batch: Callable[[], StreamEventBatch]) -> None:
         """Take notice of a commit; `batch` makes (once for all takers) the batch of exactly these events."""
-        if self._pump is not None or self.closed.is_set():
+        if self.is_busy or self.closed.is_set():
             return
         if not self._events or len(committed) > PAGE_SIZE or self._cursor != committed[0].offset - 1:
             self._run()
@@ -162,6 +166,7 @@ class Subscription:
             _discard(pending)
         elif pending is not None or not self._is_caught_up():
             self._pending = pending
+            self.is_busy = True
             self._pump = asyncio.get_running_loop().create_task(self._drain(), context=contextvars.Context())
 
     async def _drain(self) -> None:
@@ -186,6 +191,7 @@ class Subscription:
         finally:
             # No await between the last look at the head and here, so no commit can fall between.
             self._pump = None
+            self.is_busy = False
 
     def _is_caught_up(self) -> bool:
         return self._cursor >= self._stream.load().max_offset

@@ -1,7 +1,8 @@
 """How a benchmark is run and told: ours and the peer interleaved, medians, one table of ratios, JSON on request.
 
-A lone figure says nothing on a shared machine, so a case always measures both sides in the same rounds, and the ratio
-of their medians is what counts; it is turned so that larger is better for us.
+A lone figure says nothing on a shared machine, so a case always measures both sides in the same rounds. What counts is
+the median of the rounds' ratios: the two figures of one round were taken within a moment of each other, those of
+different rounds perhaps under another load. It is turned so that larger is better for us.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import platform
 import statistics
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -56,14 +58,22 @@ class Row:
     ours: list[float] = field(default_factory=list)
     peer: list[float] = field(default_factory=list)
 
+    def measure(self, round_number: int) -> None:
+        """Run both sides once; their order changes, so that neither always has the warm disk."""
+        sides = [(self.case.ours, self.ours), *([(self.case.peer, self.peer)] if self.case.peer else [])]
+        for measure, values in sides if round_number % 2 == 0 else reversed(sides):
+            values.append(measure())
+
     @property
     def ratio(self) -> float | None:
-        """Ours against the peer, larger is better for us."""
-        if not self.peer:
-            return None
-        ours, peer = statistics.median(self.ours), statistics.median(self.peer)
-        good, bad = (ours, peer) if self.case.better == "more" else (peer, ours)
-        return good / bad if bad else float("inf")
+        """The median over the rounds of ours against the peer; larger is better for us."""
+        return statistics.median(self.ratios) if self.peer else None
+
+    @property
+    def ratios(self) -> list[float]:
+        """Ours against the peer in each round."""
+        good, bad = (self.ours, self.peer) if self.case.better == "more" else (self.peer, self.ours)
+        return [one / other if other > 0 else float("inf") for one, other in zip(good, bad, strict=False)]
 
     @property
     def is_ok(self) -> bool | None:
@@ -91,7 +101,7 @@ class Benchmark:
     def __init__(self, name: str) -> None:
         self.name = name
         parser = argparse.ArgumentParser(prog=f"make bench NAME={name}")
-        parser.add_argument("--quick", action="store_true", help="3 rounds and smaller loads instead of 7")
+        parser.add_argument("--quick", action="store_true", help="smaller loads, fewer rounds, within a minute")
         parser.add_argument("--json", type=Path, help="write the rows to this file as well")
         self._options = parser.parse_args()
 
@@ -101,15 +111,22 @@ class Benchmark:
         return bool(self._options.quick)
 
     def run(self, cases: list[Case]) -> None:
-        """Measure, print the table, and write the JSON if asked."""
+        """Measure, print the table, and write the JSON if asked.
+
+        A case gets a few rounds at the least, and as many more as fit into its seconds: what is measured quickly, and
+        so swings most, is measured most often.
+        """
+        least, most, seconds = (3, 15, 2.0) if self.is_quick else (7, 41, 8.0)
         rows = [Row(case) for case in cases]
-        for round_number in range(3 if self.is_quick else 7):
-            for row in rows:
-                # The order changes from round to round, so that neither side always has the warm disk.
-                sides = [(row.case.ours, row.ours), *([(row.case.peer, row.peer)] if row.case.peer else [])]
-                for measure, values in sides if round_number % 2 == 0 else reversed(sides):
-                    values.append(measure())
-            print(f"round {round_number + 1} done", file=sys.stderr)
+        spent = dict.fromkeys(range(len(rows)), 0.0)
+        for round_number in range(most):
+            due = [index for index in spent if round_number < least or spent[index] < seconds]
+            for index in due:
+                started = time.perf_counter()
+                rows[index].measure(round_number)
+                spent[index] += time.perf_counter() - started
+            if due:
+                print(f"round {round_number + 1}: {len(due)} cases", file=sys.stderr)
         self._print(rows)
         if self._options.json:
             self._options.json.write_text(json.dumps(self._describe(rows), indent=2) + "\n")
@@ -128,7 +145,8 @@ class Benchmark:
             )
             spread = f"{min(row.ours):,.5g} … {max(row.ours):,.5g}"
             against = f" against {min(row.peer):,.5g} … {max(row.peer):,.5g}" if row.peer else ""
-            print(f"{'':<62}{'':>10}  {spread}{against}")
+            ratios = f", ratio {min(row.ratios):.2f} … {max(row.ratios):.2f}" if row.peer else ""
+            print(f"{'':<62}{'':>10}  {facts['runs']} rounds: {spread}{against}{ratios}")
 
     def _describe(self, rows: list[Row]) -> dict[str, Any]:
         return {
