@@ -58,6 +58,8 @@ def check_json(value: Any, where: str) -> None:
     where : str
         Its name in the error, for example ``"payload"``.
     """
+    if _is_plain(value):
+        return
     try:
         _check(value, where, _MAX_DEPTH)
     except _TooDeepError:

@@ -19,8 +19,8 @@ from itx_notebook.types import Event, StreamEvent
 
 __all__ = ["DAMAGE", "commit_event", "parse_event", "read_event", "read_events"]
 
-_FIELDS: Final = {field.encode_name: field.name for field in msgspec.structs.fields(Event)}
-_NAMES: Final = frozenset(_FIELDS.values())
+_ENCODED: Final = {field.encode_name: field.name for field in msgspec.structs.fields(Event)}
+_FIELDS: Final = _ENCODED | {name: name for name in _ENCODED.values()}
 
 _decode_event: Final = msgspec.json.Decoder(StreamEvent).decode
 _decode_events: Final = msgspec.json.Decoder(list[StreamEvent]).decode
@@ -63,13 +63,13 @@ def parse_event(value: object) -> Event:
 
 
 def _from_mapping(value: object) -> Event:
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise _refusal(f"Event {value!r} is neither an Event nor a dict.")
     fields: dict[str, Any] = {}
     for name, item in value.items():
-        field = _FIELDS.get(name, name if name in _NAMES else None) if isinstance(name, str) else None
+        field = _FIELDS.get(name)
         if field is None:
-            raise _refusal(f"Event has the unknown field {name!r}; allowed are {', '.join(_FIELDS)}.")
+            raise _refusal(f"Event has the unknown field {name!r}; allowed are {', '.join(_ENCODED)}.")
         fields[field] = item
     if "type" not in fields:
         raise _refusal('Event has no "type".')
