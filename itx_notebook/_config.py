@@ -9,8 +9,6 @@ import os
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 __all__ = ["DEFAULT_PROJECT", "get_home", "get_project"]
 
 DEFAULT_PROJECT: Final = "default"
@@ -18,8 +16,14 @@ DEFAULT_PROJECT: Final = "default"
 
 def get_home(home: str | os.PathLike[str] | None = None) -> Path:
     """The data directory: `home`, else ``ITX_HOME``, else the platform's place for user data. Not created here."""
-    chosen = home or os.environ.get("ITX_HOME") or platformdirs.user_data_path("itx", appauthor=False)
+    chosen = home or os.environ.get("ITX_HOME") or _get_default_home()
     return Path(chosen).expanduser().absolute()
+
+
+def _get_default_home() -> Path:
+    import platformdirs  # with what it brings, a tenth of the time of `import itx_notebook`
+
+    return platformdirs.user_data_path("itx", appauthor=False)
 
 
 def get_project(project: str | None = None) -> str:

@@ -30,7 +30,7 @@ from tests.benchmarks._harness import Benchmark, Case
 
 benchmark = Benchmark("engine")
 
-SINGLES = 200 if benchmark.is_quick else 500
+SINGLES = 500 if benchmark.is_quick else 1_000
 BATCHES = 40 if benchmark.is_quick else 100
 LATENCIES = 300 if benchmark.is_quick else 1_000
 FAN_OUT = 1_000

@@ -10,14 +10,15 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final
-
-import filelock
+from typing import TYPE_CHECKING, Any, Final
 
 from itx_notebook.errors import StoreError
 from itx_notebook.streams.storage.reader import Reader
 from itx_notebook.streams.storage.schema import create_tables, has_tables, store_errors
 from itx_notebook.streams.storage.writer import Writer
+
+if TYPE_CHECKING:
+    import filelock
 
 __all__ = ["Store"]
 
@@ -66,6 +67,8 @@ class Store:
 
 
 def _try_lock(directory: Path) -> filelock.BaseFileLock:
+    import filelock  # a tenth of the time of `import itx_notebook`, which a kernel that opens no store need not pay
+
     # thread_local=False: the store is opened on the I/O thread and may be closed by another one at exit.
     lock = filelock.FileLock(directory / "streams.lock", thread_local=False)
     owner = directory / "owner.json"
