@@ -150,6 +150,19 @@ async def test_event_when_damaged_is_named_and_other_streams_are_not_affected(ho
     await engine.close()
 
 
+async def test_checkpoint_when_appends_go_on_is_renewed_every_256_events(home: Path) -> None:
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/")
+    renewed: list[int] = []
+    engine._store.writer._connection.set_trace_callback(
+        lambda sql: renewed.append(stream.load().max_offset + 1) if sql.startswith("UPDATE streams") else None
+    )
+    for _ in range(600):
+        await stream.append({"type": "x"})
+    assert renewed == [256, 512]
+    await engine.close()
+
+
 GOOD = b'{"type":"x","payload":"intact","offset":3,"createdAt":"2026-06-10T09:00:00.000Z"}'
 
 
