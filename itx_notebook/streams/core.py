@@ -27,6 +27,8 @@ __all__ = [
     "fold",
     "get_public_state",
     "initial_state",
+    "parse_subscriber",
+    "without_historical_subscribers",
 ]
 
 CORE_STATE_VERSION: Final = 4
@@ -80,6 +82,29 @@ def get_public_state(state: CoreState, *, namespace: str, path: str) -> StreamSt
     )
 
 
+def without_historical_subscribers(state: CoreState) -> CoreState:
+    """A loaded state without subscriptions of a form that nobody dials any more; `state` itself if it has none."""
+    kept = {
+        key: entry
+        for key, entry in state.subscriptions_by_key.items()
+        if entry["latestConfiguredEvent"]["payload"]["subscriber"].get("type") == "callable"
+    }
+    if len(kept) == len(state.subscriptions_by_key):
+        return state
+    return msgspec.structs.replace(state, subscriptions_by_key=kept)
+
+
+def parse_subscriber(value: object) -> dict[str, Any]:
+    """Check who a subscriber says it is, ``{incarnationId?, description?, processor?}``, or raise ``BAD_REQUEST``."""
+    try:
+        parsed: dict[str, Any] = msgspec.to_builtins(msgspec.convert(value, _Subscriber))
+    except msgspec.ValidationError as error:
+        raise ItxError(
+            f"Subscriber {value!r} is not {{incarnationId?, description?, processor?}}: {error}.", code="BAD_REQUEST"
+        ) from None
+    return parsed
+
+
 def fold(state: CoreState, event: StreamEvent) -> CoreState:
     """The state after `event`; raises ``BAD_REQUEST`` if a core event's payload is not of its shape."""
     changes: dict[str, Any] = {}
@@ -121,9 +146,21 @@ class _ChildStreamCreated(msgspec.Struct, rename="camel"):
     child_path: _NonBlank
 
 
+class _Callable(msgspec.Struct, tag_field="type", tag="callable"):
+    callable: dict[str, Any]
+
+
+class _BuiltIn(msgspec.Struct, tag_field="type", tag="built-in"):
+    """How a subscriber was named before there were callables; still taken, never dialed."""
+
+
+class _ExternalUrl(msgspec.Struct, tag_field="type", tag="external-url"):
+    """The other historical form."""
+
+
 class _SubscriptionConfigured(msgspec.Struct, rename="camel"):
     subscription_key: _NonBlank
-    subscriber: dict[str, Any]
+    subscriber: _Callable | _BuiltIn | _ExternalUrl
 
 
 class _SubscriptionRemoved(msgspec.Struct, rename="camel"):
@@ -143,11 +180,25 @@ class _Announcement(msgspec.Struct, rename="camel", omit_defaults=True):
     emits: list[str]
     owned_events: list[_OwnedEvent]
 
+    def __post_init__(self) -> None:
+        self.slug = self.slug.strip()
+        self.version = self.version.strip()
+        for event in self.owned_events:
+            event.type = event.type.strip()
+
 
 class _Subscriber(msgspec.Struct, rename="camel", omit_defaults=True):
     incarnation_id: _NonBlank | UnsetType = UNSET
     description: str | UnsetType = UNSET
-    processor: _Announcement | UnsetType = UNSET
+    processor: dict[str, Any] | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        if self.incarnation_id is not UNSET:
+            self.incarnation_id = self.incarnation_id.strip()
+        if self.processor is not UNSET:
+            # Later engines wrap the announcement in an object; both are taken, the bare form is kept.
+            bare = self.processor if "slug" in self.processor else self.processor.get("announcement")
+            self.processor = msgspec.to_builtins(msgspec.convert(bare, _Announcement))
 
 
 class _SubscriberConnected(msgspec.Struct, rename="camel"):
@@ -204,9 +255,11 @@ def _child_stream_created(state: CoreState, event: StreamEvent, payload: _ChildS
 
 
 def _subscription_configured(state: CoreState, event: StreamEvent, payload: _SubscriptionConfigured) -> dict[str, Any]:
-    payload_kept = deepcopy(event.payload)
-    latest = {"offset": event.offset, "type": event.type, "payload": payload_kept, "createdAt": event.created_at}
     key = payload.subscription_key.strip()
+    if not isinstance(payload.subscriber, _Callable):
+        return {"subscriptions_by_key": _without(state.subscriptions_by_key, key)}
+    kept = {"subscriptionKey": key, "subscriber": deepcopy(event.payload["subscriber"])}
+    latest = {"offset": event.offset, "type": event.type, "payload": kept, "createdAt": event.created_at}
     return {"subscriptions_by_key": {**state.subscriptions_by_key, key: {"latestConfiguredEvent": latest}}}
 
 

@@ -6,7 +6,14 @@ import msgspec
 import pytest
 
 from itx_notebook.errors import ItxError
-from itx_notebook.streams.core import CoreState, core_type, fold, get_public_state, initial_state
+from itx_notebook.streams.core import (
+    CoreState,
+    core_type,
+    fold,
+    get_public_state,
+    initial_state,
+    without_historical_subscribers,
+)
 from itx_notebook.types import UNSET, StreamEvent
 
 NOW = "2026-06-10T09:00:00.000Z"
@@ -18,6 +25,11 @@ ANNOUNCEMENT = {
     "emits": [],
     "ownedEvents": [{"type": "echo.said"}],
 }
+CALLABLE = {"type": "callable", "callable": {"type": "in-process", "processorName": "echo"}}
+HISTORICAL = [
+    {"type": "built-in", "transport": "workers-rpc", "processorSlug": "echo"},
+    {"type": "external-url", "transport": "capnweb-websocket", "url": "wss://example.org", "headers": {}},
+]
 
 
 def fold_all(*events: tuple[str, Any]) -> CoreState:
@@ -106,13 +118,48 @@ def test_gate_when_paused_and_resumed_keeps_the_reason_meanwhile() -> None:
 
 
 def test_subscription_when_configured_and_removed_keeps_the_latest() -> None:
-    configured = ("subscription-configured", {"subscriptionKey": "k", "subscriber": {"type": "callable"}})
+    configured = ("subscription-configured", {"subscriptionKey": " k ", "subscriber": CALLABLE})
     state = fold_all(created("/a"), configured, configured)
-    assert state.subscriptions_by_key["k"]["latestConfiguredEvent"]["offset"] == 3
+    assert state.subscriptions_by_key == {
+        "k": {
+            "latestConfiguredEvent": {
+                "offset": 3,
+                "type": core_type("subscription-configured"),
+                "payload": {"subscriptionKey": "k", "subscriber": CALLABLE},
+                "createdAt": NOW,
+            }
+        }
+    }
     assert (
         fold_all(created("/a"), configured, ("subscription-removed", {"subscriptionKey": "k"})).subscriptions_by_key
         == {}
     )
+
+
+@pytest.mark.parametrize("subscriber", HISTORICAL, ids=lambda subscriber: subscriber["type"])
+def test_subscription_when_configured_in_a_historical_form_is_forgotten(subscriber: dict[str, Any]) -> None:
+    configured = ("subscription-configured", {"subscriptionKey": "k", "subscriber": CALLABLE})
+    historical = ("subscription-configured", {"subscriptionKey": "k", "subscriber": subscriber})
+    state = fold_all(created("/a"), configured, historical)
+    assert (state.subscriptions_by_key, state.event_count) == ({}, 3)
+
+
+def test_loaded_state_when_it_knows_historical_subscribers_drops_them_alone() -> None:
+    configured = ("subscription-configured", {"subscriptionKey": "k", "subscriber": CALLABLE})
+    state = fold_all(created("/a"), configured)
+    old = {"latestConfiguredEvent": {"payload": {"subscriber": HISTORICAL[0]}}}
+    loaded = msgspec.structs.replace(state, subscriptions_by_key={**state.subscriptions_by_key, "old": old})
+    assert without_historical_subscribers(loaded) == state
+    assert without_historical_subscribers(state) is state
+
+
+def test_announcement_when_wrapped_or_padded_is_kept_bare_and_trimmed() -> None:
+    padded = {**ANNOUNCEMENT, "slug": " echo ", "ownedEvents": [{"type": " echo.said ", "extra": 1}], "extra": 1}
+    subscriber = {"incarnationId": " i ", "processor": {"announcement": padded}, "extra": 1}
+    connected = {"subscriptionKey": "k", "direction": "outbound", "subscriber": subscriber}
+    state = fold_all(created("/a"), ("subscriber-connected", connected))
+    assert state.processors_by_slug == {"echo": {"announcedAtOffset": 2, "announcement": ANNOUNCEMENT}}
+    assert state.connections_by_key["k"]["subscriber"] == {"incarnationId": "i", "processor": ANNOUNCEMENT}
 
 
 def test_config_when_configured_is_merged() -> None:
@@ -131,6 +178,9 @@ def test_config_when_configured_is_merged() -> None:
         ("child-stream-created", {"childPath": ""}),
         ("subscriber-connected", {"subscriptionKey": "k", "direction": "sideways"}),
         ("subscriber-disconnected", {"subscriptionKey": "k", "reason": "bored"}),
+        ("subscriber-connected", {"subscriptionKey": "k", "direction": "inbound", "subscriber": {"processor": {}}}),
+        ("subscription-configured", {"subscriptionKey": "k", "subscriber": {"type": "carrier-pigeon"}}),
+        ("subscription-configured", {"subscriptionKey": "k", "subscriber": {"type": "callable"}}),
         ("error-occurred", {"message": ""}),
         ("paused", {"reason": ""}),
         ("configured", {"config": {"simulatedStorageSyncDelayMs": -1}}),
@@ -153,14 +203,14 @@ def test_fold_when_it_steps_leaves_the_old_state_alone() -> None:
 
 def test_state_when_its_event_or_its_projection_is_changed_stays_as_it_was() -> None:
     payload = {"metadata": {"tags": ["a"]}}
-    configured = {"subscriptionKey": "k", "subscriber": {"type": "callable"}}
+    configured = {"subscriptionKey": "k", "subscriber": dict(CALLABLE)}
     state = fold_all(created("/a"), ("metadata-updated", payload), ("subscription-configured", configured))
     public = get_public_state(state, namespace="prj_1", path="/a")
     payload["metadata"]["tags"].append("b")
     configured["subscriber"] = {}
     public.metadata["tags"].append("c")
     assert state.metadata == {"tags": ["a"]}
-    assert state.subscriptions_by_key["k"]["latestConfiguredEvent"]["payload"]["subscriber"] == {"type": "callable"}
+    assert state.subscriptions_by_key["k"]["latestConfiguredEvent"]["payload"]["subscriber"] == CALLABLE
 
 
 def test_unknown_core_payload_fields_when_present_are_tolerated() -> None:
