@@ -14,7 +14,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,6 +39,8 @@ class Case:
         Which way is good: rates are better when more, times when less.
     budget : float, optional
         The least ratio to reach; ``None`` is a row for information.
+    details : callable, optional
+        Further figures of the row by name, asked for once when it has been measured.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Case:
     peer_name: str
     better: Literal["more", "less"]
     budget: float | None = None
+    details: Callable[[], Mapping[str, float]] | None = None
 
 
 @dataclass
@@ -92,7 +95,13 @@ class Row:
             "budget": self.case.budget,
             "ok": self.is_ok,
             "runs": len(self.ours),
+            **self.details,
         }
+
+    @property
+    def details(self) -> Mapping[str, float]:
+        """What the case tells besides."""
+        return self.case.details() if self.case.details else {}
 
 
 class Benchmark:
@@ -110,13 +119,15 @@ class Benchmark:
         """Whether loads should be small."""
         return bool(self._options.quick)
 
-    def run(self, cases: list[Case]) -> None:
+    def run(self, cases: list[Case], *, more_rounds: bool = True) -> None:
         """Measure, print the table, and write the JSON if asked.
 
         A case gets a few rounds at the least, and as many more as fit into its seconds: what is measured quickly, and
-        so swings most, is measured most often.
+        so swings most, is measured most often. Where a run prepares much that is not measured, ``more_rounds=False``
+        leaves it at the least.
         """
         least, most, seconds = (3, 15, 2.0) if self.is_quick else (7, 41, 8.0)
+        most = most if more_rounds else least
         rows = [Row(case) for case in cases]
         spent = dict.fromkeys(range(len(rows)), 0.0)
         for round_number in range(most):
@@ -147,6 +158,8 @@ class Benchmark:
             against = f" against {min(row.peer):,.5g} … {max(row.peer):,.5g}" if row.peer else ""
             ratios = f", ratio {min(row.ratios):.2f} … {max(row.ratios):.2f}" if row.peer else ""
             print(f"{'':<62}{'':>10}  {facts['runs']} rounds: {spread}{against}{ratios}")
+            if details := ", ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in row.details.items()):
+                print(f"{'':<62}{'':>10}  {details}")
 
     def _describe(self, rows: list[Row]) -> dict[str, Any]:
         return {
