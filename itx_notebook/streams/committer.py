@@ -29,6 +29,8 @@ _NEWEST_WEIGHS = 0.2
 """Share of the newest commit in the average: a disk that turns slow is noticed after four commits."""
 _LARGE_COMMIT = 1_000
 """Rows; about what a commit writes in `_SLOW_COMMIT`."""
+_LARGE_COMMIT_BYTES = 1024 * 1024
+"""The same for few, large events."""
 
 
 class Actor(Protocol):
@@ -203,7 +205,7 @@ class GroupCommitter(Generic[S]):
         except Exception as error:
             self._refuse_all(answers, as_itx_error(error))
             return
-        if not self.is_threaded and sum(len(write.rows) for write in writes) < _LARGE_COMMIT:
+        if not self.is_threaded and not _is_large(writes):
             try:
                 ids, seconds = _timed_commit(self._writer, writes)
             except Exception as error:
@@ -255,6 +257,13 @@ class GroupCommitter(Generic[S]):
     def _refuse_all(self, answers: list[tuple[_Request[S], list[StreamEvent]]], error: ItxError) -> None:
         for request, _ in answers:
             request.refuse(error)
+
+
+def _is_large(writes: list[StreamWrite]) -> bool:
+    return (
+        sum(len(write.rows) for write in writes) >= _LARGE_COMMIT
+        or sum(len(row.body) for write in writes for row in write.rows) >= _LARGE_COMMIT_BYTES
+    )
 
 
 def _timed_commit(writer: Writer, writes: list[StreamWrite]) -> tuple[list[int], float]:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from itx_notebook.streams.storage.schema import OFFSET_BITS, get_row_id, store_errors
+from itx_notebook.streams.storage.schema import CHUNK_BYTES, OFFSET_BITS, get_row_id, store_errors
 
-__all__ = ["Reader", "StoredStream"]
+__all__ = ["Reader", "StoredStream", "read_chunks"]
 
 _LAST_OFFSET: Final = 2**OFFSET_BITS - 1
+_PAGE_BYTES: Final = 8 * 1024 * 1024
+"""Bytes after which a page ends, however few events it has: a reader of large events needs no memory for hundreds."""
+_FETCH: Final = 100
+"""Rows between two looks at how large the page has become."""
 
 
 class StoredStream(NamedTuple):
@@ -42,16 +47,45 @@ class Reader:
         return None if row is None else StoredStream(*row)
 
     def read_bodies(self, stream_id: int, *, after_offset: int, before_offset: int | None, limit: int) -> list[bytes]:
-        """Bodies of up to `limit` events in order, both bounds exclusive; ``None`` is no upper bound."""
+        """Bodies of up to `limit` events in order, both bounds exclusive; ``None`` is no upper bound.
+
+        Fewer if they are large, but at least one if there is one. One whose chunks are not whole is empty.
+        """
         # Clamped: an offset out of its range would name a row of another stream.
         before = _LAST_OFFSET if before_offset is None else max(0, min(before_offset, _LAST_OFFSET))
         after = max(0, min(after_offset, _LAST_OFFSET))
-        with store_errors(self._path, "read a stream"):
-            rows = self._connection.execute(
-                "SELECT body FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
-                (get_row_id(stream_id, after), get_row_id(stream_id, before), limit),
-            ).fetchall()
-        return [row[0] for row in rows]
+        bodies: list[bytes] = []
+        size = 0
+        with (
+            store_errors(self._path, "read a stream"),
+            # Closed: a cursor that is not at its end keeps the log of the store from being folded in.
+            closing(
+                self._connection.execute(
+                    "SELECT body FROM events WHERE id > ? AND id < ? ORDER BY id LIMIT ?",
+                    (get_row_id(stream_id, after), get_row_id(stream_id, before), limit),
+                )
+            ) as cursor,
+        ):
+            while size < _PAGE_BYTES and (rows := cursor.fetchmany(_FETCH)):
+                page = [row[0] for row in rows]
+                if b"" in page:
+                    # Offsets are dense; where they are not, the event found is not the one of its place.
+                    size += self._add_large(bodies, page, get_row_id(stream_id, after + len(bodies) + 1))
+                else:
+                    bodies += page
+                    size += sum(map(len, page))
+        return bodies
+
+    def _add_large(self, bodies: list[bytes], page: list[bytes], first_id: int) -> int:
+        """Add what fits of a page with events that lie in chunks; returns its bytes."""
+        size = 0
+        for row_id, body in enumerate(page, first_id):
+            whole = body or read_chunks(self._connection, row_id)
+            bodies.append(whole)
+            size += len(whole)
+            if size >= _PAGE_BYTES:
+                break
+        return size
 
     def read_first_bodies(self, namespace: str, paths: Sequence[str]) -> dict[str, bytes]:
         """Bodies of the first events (``created``) of those of `paths` that exist."""
@@ -59,12 +93,12 @@ class Reader:
         with store_errors(self._path, "look children up"):
             for path in paths:
                 row = self._connection.execute(
-                    "SELECT events.body FROM streams JOIN events ON events.id = (streams.id << 32) | 1"
+                    "SELECT events.id, events.body FROM streams JOIN events ON events.id = (streams.id << 32) | 1"
                     " WHERE namespace = ? AND path = ?",
                     (namespace, path),
                 ).fetchone()
                 if row is not None:
-                    found[path] = row[0]
+                    found[path] = row[1] or read_chunks(self._connection, row[0])
         return found
 
     def count_streams(self, namespace: str) -> int:
@@ -78,3 +112,16 @@ class Reader:
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()
+
+
+def read_chunks(connection: sqlite3.Connection, row_id: int) -> bytes:
+    """The body of an event that lies in chunks; empty if they are not whole, which no event is."""
+    chunks = connection.execute(
+        "SELECT chunk_index, bytes FROM event_chunks WHERE id = ? ORDER BY chunk_index", (row_id,)
+    ).fetchall()
+    # Where its end is missing, the body is no JSON.
+    is_whole = all(
+        index == place and (len(part) == CHUNK_BYTES or place == len(chunks) - 1)
+        for place, (index, part) in enumerate(chunks)
+    )
+    return b"".join(part for _, part in chunks) if is_whole else b""

@@ -2,6 +2,9 @@
 
 One file holds all streams of a store. An event's row id is ``stream_id * 2**32 + offset``: the events of a stream lie
 next to each other in one B-tree, a range of offsets is a range of row ids, and an append touches a single index.
+
+The schema is a list of steps, each of which takes a file from one version to the next: a new file takes all of them, an
+older one the rest, in one transaction.
 """
 
 from __future__ import annotations
@@ -12,13 +15,23 @@ from typing import Final
 
 from itx_notebook.errors import StoreError
 
-__all__ = ["OFFSET_BITS", "SCHEMA_VERSION", "create_tables", "get_row_id", "has_tables", "store_errors"]
+__all__ = [
+    "CHUNK_BYTES",
+    "OFFSET_BITS",
+    "SCHEMA_VERSION",
+    "get_row_id",
+    "read_schema_version",
+    "store_errors",
+    "upgrade_schema",
+]
 
 APPLICATION_ID: Final = 0x69747831  # "itx1": tells our files from other people's SQLite
-SCHEMA_VERSION: Final = 1
 OFFSET_BITS: Final = 32
+CHUNK_BYTES: Final = 512 * 1024
+"""Bytes of an event's stored text above which it lies in chunks of this size (the June engine's figure)."""
 
-_TABLES: Final = """
+_STEPS: Final = (
+    """
 CREATE TABLE streams (
     id INTEGER PRIMARY KEY,
     namespace TEXT NOT NULL,
@@ -38,7 +51,21 @@ CREATE TABLE idempotency (
     offset INTEGER NOT NULL,
     PRIMARY KEY (stream_id, key)
 ) STRICT, WITHOUT ROWID;
-"""
+""",
+    # Events of an older file that are larger stay where they are: a body that is not empty is whole.
+    """
+CREATE TABLE event_chunks (     -- of an event whose body is empty: its bytes, cut anywhere
+    id INTEGER NOT NULL,        -- the event's
+    chunk_index INTEGER NOT NULL,
+    bytes BLOB NOT NULL,        -- all but the last have CHUNK_BYTES
+    PRIMARY KEY (id, chunk_index)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER chunks_go_with_their_event AFTER DELETE ON events WHEN length(old.body) = 0 BEGIN
+    DELETE FROM event_chunks WHERE id = old.id;
+END;
+""",
+)
+SCHEMA_VERSION: Final = len(_STEPS)
 
 
 def get_row_id(stream_id: int, offset: int) -> int:
@@ -46,34 +73,35 @@ def get_row_id(stream_id: int, offset: int) -> int:
     return (stream_id << OFFSET_BITS) | offset
 
 
-def create_tables(connection: sqlite3.Connection) -> None:
-    """Make the tables of a new file: all of them and the version, or nothing."""
-    connection.executescript(
-        f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
-        f"{_TABLES} COMMIT;"
-    )
+def upgrade_schema(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a file of an older version (0: a new file) to :data:`SCHEMA_VERSION`, or leave it as it was."""
+    if version < SCHEMA_VERSION:
+        connection.executescript(
+            f"BEGIN IMMEDIATE; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION};"
+            f"{''.join(_STEPS[version:])} COMMIT;"
+        )
 
 
-def has_tables(connection: sqlite3.Connection, path: Path) -> bool:
-    """``False`` for a new file, ``True`` for one that this code may write; :class:`StoreError` for any other."""
+def read_schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    """The version of a file that this code may write, 0 if it is new; :class:`StoreError` for any other file."""
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if tables == 0:
-        return False
+        return 0
     if application != APPLICATION_ID:
         raise StoreError(
             f"{path} is an SQLite file, but not a store of event streams.",
             details={"path": str(path)},
             hint="Name another directory with ITX_HOME or home=; the file was left as it is.",
         )
-    if version != SCHEMA_VERSION:
+    if not 0 < version <= SCHEMA_VERSION:
         raise StoreError(
             f"{path} has schema version {version}; this version of itx-notebook knows {SCHEMA_VERSION}.",
             details={"path": str(path), "version": version, "known": SCHEMA_VERSION},
             hint="Update itx-notebook, or name another directory with ITX_HOME; the file was left as it is.",
         )
-    return True
+    return int(version)
 
 
 class store_errors:  # noqa: N801  # reads as the verb it is: `with store_errors(path, "append"):`

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from itx_notebook.errors import StoreError
 from itx_notebook.streams.storage.reader import Reader
-from itx_notebook.streams.storage.schema import create_tables, has_tables, store_errors
+from itx_notebook.streams.storage.schema import read_schema_version, store_errors, upgrade_schema
 from itx_notebook.streams.storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -129,8 +129,7 @@ def _open_file(path: Path) -> tuple[Writer, Reader]:
         writing = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
         try:
             writing.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
-            if not has_tables(writing, path):
-                create_tables(writing)
+            upgrade_schema(writing, read_schema_version(writing, path))
             (mode,) = writing.execute("PRAGMA journal_mode = WAL").fetchone()
             if mode != "wal":
                 raise _without_wal(path, mode)
@@ -149,7 +148,7 @@ def _look(path: Path) -> None:
         return
     with closing(_connect_to_read(path)) as looking:
         try:
-            has_tables(looking, path)
+            read_schema_version(looking, path)
         except sqlite3.OperationalError:
             # Its journal is to be rolled back first, which only a writer may do. The writer looks as well.
             return

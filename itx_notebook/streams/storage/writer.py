@@ -12,11 +12,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from itx_notebook.streams.storage.schema import get_row_id, store_errors
+from itx_notebook.streams.storage.reader import read_chunks
+from itx_notebook.streams.storage.schema import CHUNK_BYTES, get_row_id, store_errors
 
 __all__ = ["Row", "StreamWrite", "Writer"]
+
+_INSERT_EVENT: Final = "INSERT INTO events (id, type, body) VALUES (?, ?, ?)"
 
 
 class Row(NamedTuple):
@@ -73,13 +76,11 @@ class Writer:
         base = get_row_id(stream_id, 0)
         if len(write.rows) == 1:
             row = write.rows[0]
-            connection.execute(
-                "INSERT INTO events (id, type, body) VALUES (?, ?, ?)", (base | row.offset, row.type, row.body)
-            )
+            connection.execute(_INSERT_EVENT, (base | row.offset, row.type, self._place(base | row.offset, row.body)))
         else:
             connection.executemany(
-                "INSERT INTO events (id, type, body) VALUES (?, ?, ?)",
-                [(base | row.offset, row.type, row.body) for row in write.rows],
+                _INSERT_EVENT,
+                [(base | row.offset, row.type, self._place(base | row.offset, row.body)) for row in write.rows],
             )
         keyed = [(stream_id, row.idempotency_key, row.offset) for row in write.rows if row.idempotency_key is not None]
         if keyed:
@@ -91,15 +92,29 @@ class Writer:
             )
         return int(stream_id)
 
+    def _place(self, row_id: int, body: bytes) -> bytes:
+        """What the event's own row holds: its body, or nothing if that is large and was put into chunks."""
+        if len(body) <= CHUNK_BYTES:
+            return body
+        view = memoryview(body)
+        self._connection.executemany(
+            "INSERT INTO event_chunks (id, chunk_index, bytes) VALUES (?, ?, ?)",
+            (
+                (row_id, index, view[start : start + CHUNK_BYTES])
+                for index, start in enumerate(range(0, len(body), CHUNK_BYTES))
+            ),
+        )
+        return b""
+
     def try_read_by_key(self, stream_id: int, key: str) -> bytes | None:
         """Body of the event that was committed under an idempotency key. To be called between commits, not in one."""
         with store_errors(self._path, "look an idempotency key up"):
             row = self._connection.execute(
-                "SELECT events.body FROM idempotency JOIN events ON events.id = (stream_id << 32) | offset"
+                "SELECT events.id, events.body FROM idempotency JOIN events ON events.id = (stream_id << 32) | offset"
                 " WHERE stream_id = ? AND key = ?",
                 (stream_id, key),
             ).fetchone()
-        return None if row is None else row[0]
+            return None if row is None else row[1] or read_chunks(self._connection, row[0])
 
     def close(self) -> None:
         """Close the connection; what was committed stays committed."""
