@@ -22,6 +22,7 @@ from itx_notebook._clock import Clock, SystemClock
 from itx_notebook.errors import ItxError
 from itx_notebook.streams.committer import Draft, GroupCommitter, engine_closed
 from itx_notebook.streams.core import core_type
+from itx_notebook.streams.eviction import LoadedStates
 from itx_notebook.streams.path import ROOT, get_ancestors
 from itx_notebook.streams.storage import Reader, Store
 from itx_notebook.streams.stream import Stream
@@ -39,6 +40,7 @@ class StreamEngine:
     def __init__(self, store: Store, *, clock: Clock, always_threaded: bool = False) -> None:
         self._store = store
         self._streams: dict[tuple[str, str], Stream] = {}
+        self._loaded = LoadedStates()
         self._tasks: set[asyncio.Future[Any]] = set()
         self._committer: GroupCommitter[Stream] = GroupCommitter(
             store.writer, clock, self._on_committed, always_threaded=always_threaded
@@ -108,6 +110,10 @@ class StreamEngine:
         if self._store.is_closed:
             raise engine_closed()
         return self._committer.enqueue(stream, events, wake=wake)
+
+    def note_loaded(self, stream: Stream) -> None:
+        """A stream's state is in memory now; of those that nobody is connected to, the oldest may have to go."""
+        self._loaded.note(stream)
 
     def start(self, work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> None:
         """Run background work that the engine's end waits for; failures are logged, never raised."""

@@ -71,6 +71,10 @@ class Host(Protocol):
         """Run background work that the engine's end waits for."""
         ...
 
+    def note_loaded(self, stream: Stream) -> None:
+        """Take notice that the state of a stream is in memory now; others may be told to forget theirs."""
+        ...
+
 
 class Stream:
     """One stream, ``(namespace, path)``. Made by :meth:`StreamEngine.stream`; to be used on the engine's loop.
@@ -275,10 +279,16 @@ class Stream:
         """Whether this incarnation has been recorded."""
         return self._is_awake
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is connected."""
+        return not self._connections
+
     def load(self) -> CoreState:
         """The folded state: in memory, else from the checkpoint and the log after it. Writes nothing."""
         if self._state is None:
             self._state = self._read_state()
+            self._engine.note_loaded(self)
         return self._state
 
     def _read_state(self) -> CoreState:
@@ -352,8 +362,11 @@ class Stream:
         self._stream_id = stream_id
         if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
             self._checkpoint_offset = draft.state.max_offset
+        is_loaded = self._state is not None
         self._state = draft.state
         self._public = None
+        if not is_loaded:
+            self._engine.note_loaded(self)
         self._is_awake = self._is_awake or draft.wakes
 
     def notify(self, committed: Sequence[StreamEvent]) -> None:
@@ -389,6 +402,11 @@ class Stream:
         """Let the consumers go without a word: the process is going, and the next ``woken`` clears the roster."""
         for subscription in tuple(self._connections.values()):
             self._detach(subscription)
+
+    def evict(self) -> None:
+        """Let go of the state alone, which is read again when it is asked for; nobody else notices."""
+        self._state = None
+        self._public = None
 
     def forget(self) -> None:
         """Let go of what is in memory: from now on only the store, if it is open, can answer."""

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from itx_notebook._json import encode_json
 from itx_notebook.errors import ItxError, StoreError
 from itx_notebook.streams import Stream, StreamEngine
 from itx_notebook.streams.storage.schema import CHUNK_BYTES
@@ -189,3 +191,46 @@ async def test_value_when_odd_but_json_comes_back_exactly(home: Path, value: Any
     await engine.close()
     (read_back,) = await reopen_and_read(home, after_offset=2)
     assert (committed.payload, repr(read_back)) == (value, repr(value))
+
+
+MILLION = 1_000_000
+
+
+async def make_long_stream(home: Path, count: int) -> None:
+    """A stream of `count` events: two by the engine, the others as the engine would have written them."""
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/a")
+    await stream.wake()
+    checkpoint = encode_json(replace(stream.load(), event_count=count - 100, max_offset=count - 100))
+    await engine.close()
+    with database(home) as connection:
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN")
+        connection.execute(
+            "WITH RECURSIVE offsets(n) AS (SELECT 3 UNION ALL SELECT n + 1 FROM offsets WHERE n < ?)"
+            " INSERT INTO events SELECT (SELECT id << 32 FROM streams WHERE path = '/a') | n, 'x',"
+            " CAST(printf(?, n, n) AS BLOB) FROM offsets",
+            (count, '{"type":"x","payload":%d,"offset":%d,"createdAt":"2026-06-10T09:00:00.000Z"}'),
+        )
+        connection.execute("UPDATE streams SET checkpoint = ?, checkpoint_version = 4 WHERE path = '/a'", (checkpoint,))
+        connection.execute("COMMIT")
+
+
+async def test_stream_of_a_million_events_boots_at_once_and_is_read_appended_and_followed(home: Path) -> None:
+    await make_long_stream(home, MILLION)
+    engine = StreamEngine.open(home)
+    stream = engine.stream("p", "/a")
+    read: list[str] = []
+    engine.reader._connection.set_trace_callback(read.append)
+    assert stream.get_state().event_count == MILLION
+    # The row, the events after the checkpoint, and the look that finds no more.
+    assert len(read) == 3
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=MILLION - 250, presence=False)
+    await stream.append_batch([{"type": "x", "payload": "new", "idempotencyKey": "k"}] * 2)
+    await consumer.wait_for_event(MILLION + 2)
+    assert consumer.flat == list(range(MILLION - 249, MILLION + 3))
+    middle = await stream.read(after_offset=500_000, before_offset=500_003)
+    assert [(event.offset, event.payload) for event in middle] == [(500_001, 500_001), (500_002, 500_002)]
+    assert sum(event.type == "x" for event in await stream.read()) == MILLION - 1
+    await engine.close()
