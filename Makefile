@@ -23,6 +23,9 @@ PYTHON_READY := $(VENV)/.python-ready
 INSTALLED := $(VENV)/.installed
 NODE_READY := $(VENV)/.node-ready
 JS_INSTALLED := js/node_modules/.installed
+PEERS := tests/capnweb/node
+PEERS_INSTALLED := $(PEERS)/node_modules/.installed
+BIOME := ../../../js/node_modules/.bin/biome
 BUNDLE := $(STATIC)/tree.js
 JS_CONFIG := js/package.json js/package-lock.json js/.npmrc
 JS_SOURCES := $(shell find js/src -type f 2>/dev/null) js/build.mjs js/tsconfig.json
@@ -69,12 +72,13 @@ format: $(INSTALLED) $(JS_INSTALLED) ## rewrite the sources in the house format
 	ruff check --quiet --fix-only .
 	ruff format --quiet .
 	cd js && npm run --silent format
+	cd $(PEERS) && $(BIOME) check --write
 
 .PHONY: build
 build: $(BUNDLE) ## build the front end's bundle from js/
 
 .PHONY: setup
-setup: $(INSTALLED) $(BUNDLE) ## install everything and build the bundle, without running anything
+setup: $(INSTALLED) $(BUNDLE) $(PEERS_INSTALLED) ## install everything and build the bundle, without running anything
 
 .PHONY: lock
 lock: ## move every pinned Python package to its newest version
@@ -82,7 +86,7 @@ lock: ## move every pinned Python package to its newest version
 
 .PHONY: clean
 clean: ## delete what was built and installed
-	rm -rf build dist $(VENV) js/node_modules $(STATIC) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) js/node_modules $(PEERS)/node_modules $(STATIC) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # The stages of `make test`, each of which runs alone too.
 
@@ -99,6 +103,7 @@ lint-imports: $(INSTALLED)
 
 lint-js: $(JS_INSTALLED)
 	cd js && npm run --silent lint && npm run --silent check
+	cd $(PEERS) && $(BIOME) ci
 
 # The notebook file stores the module once per widget, and anywidget goes deaf if it is not ready in two seconds.
 lint-bundle: $(BUNDLE)
@@ -147,6 +152,11 @@ $(NODE_READY): $(PYTHON_READY) scripts/install_node.sh
 
 $(JS_INSTALLED): $(JS_CONFIG) | $(NODE_READY)
 	cd js && npm ci --silent
+	@touch $@
+
+# The original Cap'n Web in two versions, for the tests of ours to talk to.
+$(PEERS_INSTALLED): $(PEERS)/package.json $(PEERS)/package-lock.json $(PEERS)/.npmrc | $(NODE_READY)
+	cd $(PEERS) && npm ci --silent
 	@touch $@
 
 $(BUNDLE): $(JS_SOURCES) $(JS_INSTALLED)
