@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Literal, SupportsIndex
 
@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from itx_notebook.doors.access import ProjectAccess, access_for_principal, may_access, resolve_accessible_context
 from itx_notebook.doors.directory import Directory
 from itx_notebook.errors import ItxError, project_not_found
-from itx_notebook.streams import Sink, Stream, StreamEngine, Subscription, parse_stream_ref
+from itx_notebook.streams import EventBatch, Stream, StreamEngine, Subscription, parse_stream_ref
 from itx_notebook.types import (
     Event,
     ItxDescription,
@@ -27,6 +27,7 @@ from itx_notebook.types import (
     ProjectList,
     StreamChild,
     StreamEvent,
+    StreamEventBatch,
     StreamState,
 )
 
@@ -43,6 +44,9 @@ __all__ = [
 
 Cursor = Literal["start", "end"] | int
 """An offset (exclusive), or one of the ends of a stream."""
+
+OnBatch = Callable[[StreamEventBatch], Awaitable[object] | None]
+"""Takes a batch; what it returns, if awaitable, is awaited before the next one."""
 
 
 class Deployment:
@@ -217,13 +221,33 @@ class ServerStream:
         return self._stream.get_children()
 
     async def subscribe(
-        self, on_batch: Sink, *, after_offset: Cursor = "start", events: bool = True, presence: bool = True
+        self, on_batch: OnBatch, *, after_offset: Cursor = "start", events: bool = True, presence: bool = True
     ) -> Subscription:
         """Deliver batches after a cursor; ``"end"`` is live only."""
         cursor = _parse_cursor(after_offset, "after_offset")
         # "end" is the absence of a replay offset; any large number would filter live events for ever.
         replay = None if cursor == "end" else 0 if cursor == "start" else cursor
-        return await self._stream.subscribe(on_batch, replay_after_offset=replay, events=events, presence=presence)
+        return await self._stream.subscribe(
+            _PublicSink(on_batch), replay_after_offset=replay, events=events, presence=presence
+        )
+
+
+class _PublicSink:
+    """Gives a batch on as handles see it, and the news of a broken transport back."""
+
+    __slots__ = ("_on_batch",)
+
+    def __init__(self, on_batch: OnBatch) -> None:
+        self._on_batch = on_batch
+
+    def __call__(self, batch: EventBatch) -> Awaitable[object] | None:
+        return self._on_batch(batch.public)
+
+    def on_broken(self, callback: Callable[..., object]) -> None:
+        """Pass the callback on to whoever can tell."""
+        watch = getattr(self._on_batch, "on_broken", None)
+        if callable(watch):
+            watch(callback)
 
 
 def _with_metadata(event: Event) -> Event:

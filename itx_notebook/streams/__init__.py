@@ -3,13 +3,19 @@
 It knows nothing of projects, principals, handles or notebooks, and may be used without them.
 """
 
-from itx_notebook.streams.core import core_type
+from itx_notebook.streams.batch import EventBatch
+from itx_notebook.streams.core import CoreState, core_type
 from itx_notebook.streams.engine import StreamEngine
-from itx_notebook.streams.path import parse_stream_path, parse_stream_ref
+from itx_notebook.streams.path import parse_stream_path, parse_stream_ref, resolve_stream_path
+from itx_notebook.streams.runtime import ConnectionRuntime, RuntimeState
 from itx_notebook.streams.stream import Stream
 from itx_notebook.streams.subscription import Sink, Subscription
 
 __all__ = [
+    "ConnectionRuntime",
+    "CoreState",
+    "EventBatch",
+    "RuntimeState",
     "Sink",
     "Stream",
     "StreamEngine",
@@ -17,4 +23,5 @@ __all__ = [
     "core_type",
     "parse_stream_path",
     "parse_stream_ref",
+    "resolve_stream_path",
 ]

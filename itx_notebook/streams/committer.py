@@ -18,7 +18,7 @@ from itx_notebook._clock import Clock
 from itx_notebook.errors import ItxError, as_itx_error
 from itx_notebook.streams.core import CoreState
 from itx_notebook.streams.plan import Plan, plan_append
-from itx_notebook.streams.storage import Row, StreamWrite, Writer
+from itx_notebook.streams.storage import Row, Snapshot, StreamWrite, Writer
 from itx_notebook.types import Event, StreamEvent
 
 __all__ = ["Actor", "Draft", "GroupCommitter", "engine_closed"]
@@ -126,6 +126,34 @@ class _Request(Generic[S]):
             self.future.set_exception(error)
 
 
+class _Answers(Generic[S]):
+    """Whom to tell of a commit, and what."""
+
+    __slots__ = ("_requests", "snapshots")
+
+    def __init__(
+        self,
+        requests: list[tuple[_Request[S], list[StreamEvent]]],
+        snapshots: list[tuple[Snapshot, asyncio.Future[None]]],
+    ) -> None:
+        self._requests = requests
+        self.snapshots = snapshots
+
+    def settle(self) -> None:
+        for request, results in self._requests:
+            request.answer(results)
+        for _, future in self.snapshots:
+            if not future.done():
+                future.set_result(None)
+
+    def refuse(self, error: ItxError) -> None:
+        for request, _ in self._requests:
+            request.refuse(error)
+        for _, future in self.snapshots:
+            if not future.done():
+                future.set_exception(error)
+
+
 class GroupCommitter(Generic[S]):
     """Takes append requests on the loop and commits them in groups, in the order they came."""
 
@@ -141,6 +169,7 @@ class GroupCommitter(Generic[S]):
         self._clock = clock
         self._on_committed = on_committed
         self._queue: list[_Request[S]] = []
+        self._snapshots: list[tuple[S, Snapshot, asyncio.Future[None]]] = []
         self._flush_due = False
         self._thread: ThreadPoolExecutor | None = None
         self._mean_commit = 0.0
@@ -162,10 +191,81 @@ class GroupCommitter(Generic[S]):
             future.set_exception(engine_closed())
             return future
         self._queue.append(_Request(stream, events, future, wake=wake))
+        self._schedule(loop)
+        return future
+
+    def enqueue_snapshot(self, stream: S, snapshot: Snapshot) -> asyncio.Future[None]:
+        """Ask for a processor's snapshot to be stored, with whatever else is committed then."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        if self._closed:
+            future.set_exception(engine_closed())
+            return future
+        self._snapshots.append((stream, snapshot, future))
+        self._schedule(loop)
+        return future
+
+    async def wait_idle(self) -> None:
+        """Wait until no commit is under way. Nothing commits before the caller's next ``await``."""
+        while not self._idle.is_set():
+            await self._idle.wait()
+
+    async def interrupt(
+        self, stream: S, error: ItxError, *, work: Callable[[Writer], None] | None, then: Callable[[], None]
+    ) -> None:
+        """Between two commits: refuse what waits for `stream`, do `work` on the writer's thread, then call `then`.
+
+        What is asked for after the call waits for its end. If `work` raises, `then` is not called.
+        """
+        await self.wait_idle()
+        if self._closed:
+            raise engine_closed()
+        self._refuse_waiting(stream, error)
+        if work is None:
+            then()
+            return
+        self._idle.clear()
+        loop = asyncio.get_running_loop()
+        done = loop.run_in_executor(self._get_thread(), work, self._writer)
+        ended: asyncio.Future[None] = loop.create_future()
+        done.add_done_callback(lambda done: self._after_work(done, ended, then))
+        # Shielded: the work goes on without a caller that gave up, and memory must follow the store.
+        await asyncio.shield(ended)
+
+    def _after_work(self, done: asyncio.Future[None], ended: asyncio.Future[None], then: Callable[[], None]) -> None:
+        self._idle.set()
+        error = done.exception()
+        try:
+            if error is None:
+                then()
+        finally:
+            if error is None:
+                ended.set_result(None)
+            else:
+                ended.set_exception(as_itx_error(error))
+                ended.exception()
+            if self._queue or self._snapshots:
+                self._schedule(asyncio.get_running_loop())
+
+    def _refuse_waiting(self, stream: S, error: ItxError) -> None:
+        for request in self._queue:
+            if request.stream is stream:
+                request.refuse(error)
+        for each, _, future in self._snapshots:
+            if each is stream and not future.done():
+                future.set_exception(error)
+        self._queue = [request for request in self._queue if request.stream is not stream]
+        self._snapshots = [item for item in self._snapshots if item[0] is not stream]
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._idle.is_set() and not self._flush_due:
             self._flush_due = True
             loop.call_soon(self._flush)
-        return future
+
+    def _get_thread(self) -> ThreadPoolExecutor:
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="itx-writer")
+        return self._thread
 
     async def close(self) -> None:
         """Refuse new requests, let those under way end, and give the thread back."""
@@ -179,7 +279,11 @@ class GroupCommitter(Generic[S]):
 
     def _flush(self) -> None:
         self._flush_due = False
+        if not self._idle.is_set():
+            # Something began between two commits; what waits is flushed when it ends.
+            return
         requests, self._queue = self._queue, []
+        snapshots, self._snapshots = self._snapshots, []
         drafts: dict[S, Draft[S]] = {}
         answers: list[tuple[_Request[S], list[StreamEvent]]] = []
         for request in requests:
@@ -194,69 +298,60 @@ class GroupCommitter(Generic[S]):
                 drafts[request.stream] = draft
                 answers.append((request, results))
         changed = [draft for draft in drafts.values() if draft.rows]
-        if changed:
-            self._commit(changed, answers)
+        wanted = [(snapshot, future) for _, snapshot, future in snapshots if not future.done()]
+        if changed or wanted:
+            self._commit(changed, _Answers(answers, wanted))
         else:
-            self._settle(answers)
+            _Answers(answers, []).settle()
 
-    def _commit(self, drafts: list[Draft[S]], answers: list[tuple[_Request[S], list[StreamEvent]]]) -> None:
+    def _commit(self, drafts: list[Draft[S]], answers: _Answers[S]) -> None:
+        snapshots = [snapshot for snapshot, _ in answers.snapshots]
         try:
             writes = [draft.stream.get_write(draft) for draft in drafts]
         except Exception as error:
-            self._refuse_all(answers, as_itx_error(error))
+            answers.refuse(as_itx_error(error))
             return
         if not self.is_threaded and not _is_large(writes):
             try:
-                ids, seconds = _timed_commit(self._writer, writes)
+                ids, seconds = _timed_commit(self._writer, writes, snapshots)
             except Exception as error:
-                self._refuse_all(answers, as_itx_error(error))
+                answers.refuse(as_itx_error(error))
                 return
             self._note_duration(seconds)
             self._adopt(drafts, ids, answers)
             return
-        if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, thread_name_prefix="itx-writer")
         self._idle.clear()
-        future = asyncio.get_running_loop().run_in_executor(self._thread, _timed_commit, self._writer, writes)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._get_thread(), _timed_commit, self._writer, writes, snapshots
+        )
         future.add_done_callback(lambda done: self._after_thread(done, drafts, answers))
 
     def _after_thread(
         self,
         done: asyncio.Future[tuple[list[int], float]],
         drafts: list[Draft[S]],
-        answers: list[tuple[_Request[S], list[StreamEvent]]],
+        answers: _Answers[S],
     ) -> None:
         self._idle.set()
         error = done.exception()
         if error is not None:
-            self._refuse_all(answers, as_itx_error(error))
+            answers.refuse(as_itx_error(error))
         else:
             ids, seconds = done.result()
             self._note_duration(seconds)
             self._adopt(drafts, ids, answers)
-        if self._queue and not self._flush_due:
-            self._flush_due = True
-            asyncio.get_running_loop().call_soon(self._flush)
+        if self._queue or self._snapshots:
+            self._schedule(asyncio.get_running_loop())
 
     def _note_duration(self, seconds: float) -> None:
         self._mean_commit += _NEWEST_WEIGHS * (seconds - self._mean_commit)
 
-    def _adopt(
-        self, drafts: list[Draft[S]], ids: list[int], answers: list[tuple[_Request[S], list[StreamEvent]]]
-    ) -> None:
+    def _adopt(self, drafts: list[Draft[S]], ids: list[int], answers: _Answers[S]) -> None:
         try:
             self._on_committed(list(zip(drafts, ids, strict=True)))
         finally:
             # The commit stands, whatever went wrong in telling of it.
-            self._settle(answers)
-
-    def _settle(self, answers: list[tuple[_Request[S], list[StreamEvent]]]) -> None:
-        for request, results in answers:
-            request.answer(results)
-
-    def _refuse_all(self, answers: list[tuple[_Request[S], list[StreamEvent]]], error: ItxError) -> None:
-        for request, _ in answers:
-            request.refuse(error)
+            answers.settle()
 
 
 def _is_large(writes: list[StreamWrite]) -> bool:
@@ -266,9 +361,9 @@ def _is_large(writes: list[StreamWrite]) -> bool:
     )
 
 
-def _timed_commit(writer: Writer, writes: list[StreamWrite]) -> tuple[list[int], float]:
+def _timed_commit(writer: Writer, writes: list[StreamWrite], snapshots: list[Snapshot]) -> tuple[list[int], float]:
     started = time.perf_counter()
-    ids = writer.commit(writes)
+    ids = writer.commit(writes, snapshots)
     return ids, time.perf_counter() - started
 
 

@@ -38,6 +38,7 @@ class StreamEngine:
     """The engine over one open store. Everything but :meth:`open` is to be called on the loop that opened it."""
 
     def __init__(self, store: Store, *, clock: Clock, always_threaded: bool = False) -> None:
+        self.clock = clock
         self._store = store
         self._streams: dict[tuple[str, str], Stream] = {}
         self._loaded = LoadedStates()
@@ -102,6 +103,22 @@ class StreamEngine:
     def count_streams(self, namespace: str) -> int:
         """How many streams a namespace holds."""
         return self.reader.count_streams(namespace)
+
+    async def between_commits(self) -> None:
+        """Wait until no commit is under way; none begins before the caller's next ``await``."""
+        await self._committer.wait_idle()
+
+    async def end_life(self, stream: Stream, error: ItxError, *, erase: bool) -> None:
+        """Refuse what waits for `stream` and end its incarnation, between two commits; `erase` what is stored too."""
+        if self._store.is_closed:
+            raise engine_closed()
+        stream_id = stream.stream_id if erase else None
+        await self._committer.interrupt(
+            stream,
+            error,
+            work=None if stream_id is None else lambda writer: writer.erase(stream_id),
+            then=lambda: stream.end_incarnation(error),
+        )
 
     def commit(
         self, stream: Stream, events: Sequence[Event], *, wake: bool = False

@@ -1,4 +1,4 @@
-"""The actor of one stream: its state in memory, its connections, and what may be asked of it.
+"""The actor of one stream: its state in memory, what may be asked of it, and its lives.
 
 All of it runs on one loop, and nothing awaits between reading the head and committing, so no lock is needed. Loading
 the state writes nothing; the stream *wakes* (``created``, ``woken``) with the first thing this process commits to it or
@@ -10,41 +10,34 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Callable, Coroutine, Iterable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol, Self
 
 import msgspec
 
-from itx_notebook._json import encode_json
-from itx_notebook.errors import ItxError, StoreError
+from itx_notebook._clock import Clock, iso_from_ms
+from itx_notebook.errors import ItxError
+from itx_notebook.streams.batch import EventBatch
 from itx_notebook.streams.committer import Draft, engine_closed
-from itx_notebook.streams.core import (
-    CORE_STATE_VERSION,
-    CoreState,
-    core_type,
-    fold,
-    get_public_state,
-    initial_state,
-)
-from itx_notebook.streams.event import DAMAGE, parse_event, read_event, read_events
-from itx_notebook.streams.storage import Reader, StreamWrite
+from itx_notebook.streams.connections import Connections
+from itx_notebook.streams.core import CoreState, core_type, fold, get_public_state
+from itx_notebook.streams.event import DAMAGE, commit_event, parse_event, read_event
+from itx_notebook.streams.log import READ_PAGE, LogStore, StreamLog
+from itx_notebook.streams.path import resolve_stream_path
+from itx_notebook.streams.runtime import Direction, RuntimeState, StreamRuntime
+from itx_notebook.streams.storage import StreamWrite
 from itx_notebook.streams.subscription import Sink, Subscription
-from itx_notebook.types import Event, StreamChild, StreamEvent, StreamEventBatch, StreamState
+from itx_notebook.streams.waiting import Predicate, wait_for_event
+from itx_notebook.types import Event, StreamChild, StreamEvent, StreamState
 
 __all__ = ["Stream"]
 
 _log = logging.getLogger("itx_notebook")
 
 _CREATED: Final = core_type("created")
-_READ_PAGE: Final = 1_000
-"""Events decoded between two turns of the loop: about 2 ms."""
-_CHECKPOINT_EVERY: Final = 256
-"""Events after which the checkpoint is renewed; what a boot folds at the most."""
-
-_decode_state: Final = msgspec.json.Decoder(CoreState).decode
 
 
-class Host(Protocol):
+class Host(LogStore, Protocol):
     """What a stream asks of its engine."""
 
     @property
@@ -53,12 +46,16 @@ class Host(Protocol):
         ...
 
     @property
-    def reader(self) -> Reader:
-        """The read-only side of the store; raises once that is closed."""
+    def clock(self) -> Clock:
+        """Its time."""
         ...
 
-    def try_read_by_key(self, stream_id: int, key: str) -> bytes | None:
-        """The stored body under an idempotency key, between commits; raises once the store is closed."""
+    def stream(self, namespace: str, path: str) -> Stream:
+        """The actor of another stream."""
+        ...
+
+    async def between_commits(self) -> None:
+        """Wait until no commit is under way."""
         ...
 
     def commit(
@@ -67,12 +64,16 @@ class Host(Protocol):
         """Append checked events, all or none."""
         ...
 
+    async def end_life(self, stream: Stream, error: ItxError, *, erase: bool) -> None:
+        """Refuse what waits for a stream, erase it if asked, and end its incarnation, all between two commits."""
+        ...
+
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run background work that the engine's end waits for."""
         ...
 
     def note_loaded(self, stream: Stream) -> None:
-        """Take notice that the state of a stream is in memory now; others may be told to forget theirs."""
+        """Take notice that the state of a stream is in memory now; others may be told to let go of theirs."""
         ...
 
 
@@ -83,16 +84,18 @@ class Stream:
     ----------
     namespace, path : str
         Identity. The path is canonical (leading slash).
+    life : int
+        Another number after every :meth:`kill` and :meth:`reset`.
     """
 
     __slots__ = (
-        "_checkpoint_offset",
         "_connections",
         "_engine",
         "_is_awake",
+        "_log",
         "_public",
         "_state",
-        "_stream_id",
+        "life",
         "namespace",
         "path",
     )
@@ -100,15 +103,23 @@ class Stream:
     def __init__(self, engine: Host, namespace: str, path: str) -> None:
         self.namespace = namespace
         self.path = path
+        self.life = 0
         self._engine = engine
+        self._log = StreamLog(engine, namespace, path)
         self._state: CoreState | None = None
         self._public: StreamState | None = None
-        self._stream_id: int | None = None
-        self._checkpoint_offset = 0
         self._is_awake = False
-        self._connections: dict[str, Subscription] = {}
+        self._connections: Connections | None = None
 
-    # -- what a caller asks ------------------------------------------------------------------------------------------
+    # -- appending ---------------------------------------------------------------------------------------------------
+
+    def at(self, path: str) -> Stream:
+        """The stream at a path relative to this one, in the same namespace: ``child``, ``./child``, ``../x``, ``/x``.
+
+        ``BAD_REQUEST`` if it escapes the root. No I/O.
+        """
+        resolved = resolve_stream_path(path, self.path)
+        return self if resolved == self.path else self._engine.stream(self.namespace, resolved)
 
     async def append(self, event: Event | dict[str, Any]) -> StreamEvent:
         """Append one event; returns when it is durable. See :meth:`append_batch`."""
@@ -122,7 +133,8 @@ class Stream:
         Raises
         ------
         ItxError
-            ``BAD_REQUEST``: an envelope or core payload is not right; ``INTERNAL``: paused, offset precondition.
+            ``BAD_REQUEST``: an envelope or core payload is not right; ``INTERNAL``: paused, offset precondition, or
+            the stream was killed meanwhile.
         StoreError
             The disk refused. Nothing was stored.
         """
@@ -134,6 +146,8 @@ class Stream:
         if not self._is_awake:
             await self._engine.commit(self, (), wake=True)
 
+    # -- looking -----------------------------------------------------------------------------------------------------
+
     def get_state(self) -> StreamState:
         """The public state. Silent: neither wakes nor creates; a stream nobody wrote to has ``event_count`` 0."""
         state = self.load()
@@ -141,23 +155,106 @@ class Stream:
             self._public = get_public_state(state, namespace=self.namespace, path=self.path)
         return self._public
 
+    def get_runtime_state(self) -> RuntimeState:
+        """The whole reduced state, and the connections of this process. Silent."""
+        connections = {} if self._connections is None else self._connections.get_runtime()
+        return RuntimeState(core_processor_state=self.load(), runtime=StreamRuntime(connections=connections))
+
     async def read(
         self, *, after_offset: int = 0, before_offset: int | None = None, limit: int | None = None
     ) -> list[StreamEvent]:
         """Events between two offsets, both exclusive, in order. Silent. Lets the loop breathe between pages."""
+        return await self.get_events(after_offset=after_offset, before_offset=before_offset, limit=limit)
+
+    async def get_events(
+        self,
+        *,
+        after_offset: int = 0,
+        before_offset: int | None = None,
+        limit: int | None = None,
+        event_types: Iterable[str] | None = None,
+    ) -> list[StreamEvent]:
+        """Events between two offsets, both exclusive, in order. Silent. Lets the loop breathe between pages.
+
+        Parameters
+        ----------
+        limit : int, optional
+            How many at the most, of those that are wanted.
+        event_types : iterable of str, optional
+            The wanted types; ``None`` or ``"*"`` among them is all, an empty one none.
+
+        Raises
+        ------
+        ItxError
+            ``BAD_REQUEST``: `limit` is not a positive integer; ``INTERNAL``: the stream was reset meanwhile.
+        """
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise ItxError(
+                "getEvents limit must be a positive integer.", code="BAD_REQUEST", details={"limit": repr(limit)}
+            )
+        wanted = None if event_types is None else frozenset(event_types)
+        if wanted is not None and "*" in wanted:
+            wanted = None
+        life = self.life
         head = self.load().max_offset + 1
         before = head if before_offset is None else min(before_offset, head)
         events: list[StreamEvent] = []
         cursor = max(0, after_offset)
         while cursor < before - 1 and (limit is None or len(events) < limit):
-            size = _READ_PAGE if limit is None else min(_READ_PAGE, limit - len(events))
+            size = READ_PAGE if limit is None or wanted is not None else min(READ_PAGE, limit - len(events))
             page = self.read_page(after_offset=cursor, before_offset=before, limit=size)
             if not page:
                 break
-            events += page
             cursor = page[-1].offset
+            events += page if wanted is None else [event for event in page if event.type in wanted]
             await asyncio.sleep(0)
-        return events
+            if self.life != life:
+                raise _life_over("killed or reset")
+        return events if limit is None else events[:limit]
+
+    def get_event(self, offset: int) -> StreamEvent:
+        """The event at an offset; ``NOT_FOUND`` if there is none. Silent."""
+        is_there = type(offset) is int and 1 <= offset <= self.load().max_offset
+        page = self.read_page(after_offset=offset - 1, limit=1) if is_there else []
+        if not page:
+            raise ItxError(
+                f"No stream event found at offset {offset}.",
+                code="NOT_FOUND",
+                details={"offset": offset},
+                hint=f"Offsets of {self.path} run from 1 to {self.load().max_offset}.",
+            )
+        return page[0]
+
+    async def try_get_event_by_key(self, idempotency_key: str) -> StreamEvent | None:
+        """The event under an idempotency key, or ``None``. Silent."""
+        self.load()
+        await self._engine.between_commits()
+        return self._log.try_find(idempotency_key.strip())
+
+    def reduce(self, event: Event | StreamEvent | Mapping[str, Any], state: CoreState | None = None) -> CoreState:
+        """What the state would be after `event`; changes and stores nothing, and checks no offset.
+
+        Parameters
+        ----------
+        event : Event, StreamEvent or mapping
+            One that is not committed is taken as if it were, next and now.
+        state : CoreState, optional
+            The state to begin from; the stream's own if absent.
+        """
+        before = self.load() if state is None else state
+        if isinstance(event, Mapping) and "createdAt" in event:
+            try:
+                event = msgspec.convert(event, StreamEvent)
+            except msgspec.ValidationError as error:
+                raise ItxError(f"Event {event!r} is not a committed event: {error}.", code="BAD_REQUEST") from None
+        if not isinstance(event, StreamEvent):
+            event, _ = commit_event(
+                parse_event(event),
+                offset=before.max_offset + 1,
+                created_at=iso_from_ms(self.now_ms()),
+                stream_path=self.path,
+            )
+        return fold(before, event)
 
     def get_children(self) -> list[StreamChild]:
         """Immediate children with their own time of creation, in order of arrival. Silent."""
@@ -168,6 +265,8 @@ class Stream:
             for path in paths
         ]
 
+    # -- following ---------------------------------------------------------------------------------------------------
+
     async def subscribe(
         self,
         sink: Sink,
@@ -177,13 +276,17 @@ class Stream:
         event_types: Iterable[str] | None = None,
         events: bool = True,
         presence: bool = True,
+        subscriber: dict[str, Any] | None = None,
+        direction: Direction = "inbound",
+        tells_scans: bool = False,
     ) -> Subscription:
         """Deliver batches to `sink` until it is closed; the first one, with the state, at once.
 
         Parameters
         ----------
         sink : callable
-            Called on the loop; should not block. An exception, or a rejected awaitable, drops the subscription.
+            Called on the loop; should not block. An exception, or a rejected awaitable, drops the subscription. If it
+            has a method ``on_broken(callback)``, that is given a callback for when its transport dies.
         key : str, optional
             Replaces an open subscription under the same key; a random UUID if absent or blank.
         replay_after_offset : int, optional
@@ -194,85 +297,100 @@ class Stream:
             ``False``: states only; batches carry no events and coalesce.
         presence : bool
             ``False``: a silent observer, who leaves no ``subscriber-connected`` and does not wake the stream.
+        subscriber : dict, optional
+            Who it is, for the fact and the roster: ``{incarnationId?, description?, processor?}``.
+        direction : {"inbound", "outbound"}
+            ``"outbound"``: on the stream's own behalf, because it is configured to.
+        tells_scans : bool
+            Tell with an empty batch of events that the filter skipped.
 
         Raises
         ------
         ItxError
-            ``INTERNAL``: the engine is closed.
+            ``BAD_REQUEST``: `subscriber` is not one, or the key is a configured subscriber's; ``INTERNAL``: the engine
+            is closed.
         """
-        name = (key or "").strip() or str(uuid.uuid4())
-        types = None if event_types is None else frozenset(event_types)
-        if presence and not self._is_awake:
-            # First of all, so that a live subscriber begins after the wake that its own coming causes.
-            await self._record_wake()
-        while (replaced := self._connections.get(name)) is not None:
-            await self.disconnect(replaced, "replaced")
-        if self._engine.is_closed:
-            raise engine_closed()
-        head = self.load().max_offset
-        cursor = head if replay_after_offset is None or not events else max(0, replay_after_offset)
-        subscription = Subscription(
-            self,
-            name,
+        if self._connections is None:
+            self._connections = Connections(self)
+        return await self._connections.open(
             sink,
-            cursor=cursor,
+            key=key,
+            replay_after_offset=replay_after_offset,
+            event_types=event_types,
             events=events,
-            types=None if types is None or "*" in types else types,
-            is_silent=not presence,
+            presence=presence,
+            subscriber=subscriber,
+            direction=direction,
+            tells_scans=tells_scans,
         )
-        self._connections[name] = subscription
-        if presence:
-            fact = {"subscriptionKey": name, "direction": "inbound"}
-            try:
-                await self._record("subscriber-connected", fact)
-            except asyncio.CancelledError:
-                # Nobody got the handle that could end this connection.
-                self._detach(subscription)
-                self._record_disconnected(subscription)
-                raise
-        subscription.stream_max_offset = self.load().max_offset
-        subscription.open()
-        return subscription
 
-    async def disconnect(self, subscription: Subscription, reason: str) -> None:
-        """Close one connection, and record it unless it was silent. An old handle never closes its successor."""
-        if subscription.closed.is_set():
-            return
-        self._detach(subscription)
-        if not subscription.is_silent:
-            await self._record("subscriber-disconnected", {"subscriptionKey": subscription.key, "reason": reason})
+    async def wait_for_event(
+        self,
+        predicate: Predicate | None = None,
+        *,
+        event_types: Iterable[str] | None = None,
+        after_offset: int | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # of the engine's clock, and the error tells what was seen
+        presence: bool = True,
+    ) -> StreamEvent:
+        """The first event of `event_types` for which `predicate` is true.
 
-    def drop(self, subscription: Subscription) -> None:
-        """Close a connection whose consumer broke; the fact follows in the background."""
-        _log.warning("a subscriber of %s was dropped", self.path, exc_info=subscription.error)
-        self._detach(subscription)
-        if not subscription.is_silent:
-            self._record_disconnected(subscription)
+        Parameters
+        ----------
+        predicate : callable, optional
+            Asked in order, on the loop; may be a coroutine function. What it raises ends the wait.
+        event_types : iterable of str, optional
+            One of the two must be given.
+        after_offset : int, optional
+            Exclusive; ``None``: events from now on.
+        timeout : float, optional
+            Seconds; ``None`` waits without limit.
+        presence : bool
+            ``False``: a silent observer; otherwise the waiting is itself in the log.
 
-    def _record_disconnected(self, subscription: Subscription) -> None:
-        """Append the fact in the background."""
-        fact = {"subscriptionKey": subscription.key, "reason": "unsubscribed"}
-        self._engine.start(self._record("subscriber-disconnected", fact))
+        Raises
+        ------
+        ItxTimeoutError
+            There was none in time; it tells what was seen.
+        ItxError
+            ``BAD_REQUEST``: an argument is not right; ``INTERNAL``: the subscription was closed before.
+        """
+        return await wait_for_event(
+            self,
+            predicate,
+            event_types=event_types,
+            after_offset=after_offset,
+            timeout=timeout,
+            presence=presence,
+            clock=self._engine.clock,
+        )
 
-    def _detach(self, subscription: Subscription) -> None:
-        subscription.close()
-        if self._connections.get(subscription.key) is subscription:
-            del self._connections[subscription.key]
+    # -- lives -------------------------------------------------------------------------------------------------------
 
-    async def _record(self, suffix: str, payload: dict[str, Any]) -> None:
-        """Append a presence fact; failing to must not fail what it is about."""
-        try:
-            await self._engine.commit(self, (Event(type=core_type(suffix), payload=payload),))
-        except ItxError as error:
-            _log.warning("could not record %s of %s: %s", suffix, self.path, error)
+    async def kill(self) -> None:
+        """End this incarnation: calls under way are refused, subscribers let go without a fact; the log stays.
 
-    async def _record_wake(self) -> None:
-        try:
-            await self.wake()
-        except ItxError as error:
-            _log.warning("could not wake %s: %s", self.path, error)
+        The next touch wakes the stream anew.
+        """
+        await self._engine.end_life(self, _life_over("kill requested"), erase=False)
 
-    # -- for the committer and the pumps -----------------------------------------------------------------------------
+    async def reset(self) -> None:
+        """Erase the stream, and end this incarnation: its next life begins at offset 1 with another ``created``.
+
+        Its subscribers are let go with an error; one that comes again must forget the offsets it knew, which the new
+        ``created_at`` tells. Returns when the erasure is durable.
+        """
+        await self._engine.end_life(self, _life_over("reset requested"), erase=True)
+
+    def end_incarnation(self, error: ItxError) -> None:
+        """Forget everything that is in memory, as if the process had died."""
+        self.life += 1
+        self._is_awake = False
+        self.forget()
+        if self._connections is not None:
+            self._connections.abandon(error)
+
+    # -- for the committer, the connections and the pumps ------------------------------------------------------------
 
     @property
     def is_awake(self) -> bool:
@@ -280,69 +398,56 @@ class Stream:
         return self._is_awake
 
     @property
+    def stream_id(self) -> int | None:
+        """Its number in the store; ``None`` if nothing was ever committed to it."""
+        self.load()
+        return self._log.stream_id
+
+    @property
     def is_idle(self) -> bool:
         """Whether nobody is connected."""
-        return not self._connections
+        return self._connections is None or self._connections.is_empty
 
     def load(self) -> CoreState:
         """The folded state: in memory, else from the checkpoint and the log after it. Writes nothing."""
         if self._state is None:
-            self._state = self._read_state()
+            self._state = self._log.read_state()
             self._engine.note_loaded(self)
         return self._state
 
-    def _read_state(self) -> CoreState:
-        state = initial_state()
-        stored = self._engine.reader.try_read_stream(self.namespace, self.path)
-        if stored is None:
-            return state
-        self._stream_id = stored.stream_id
-        if stored.checkpoint is not None and stored.checkpoint_version == CORE_STATE_VERSION:
-            try:
-                state = _decode_state(stored.checkpoint)
-            except DAMAGE:
-                _log.warning("the checkpoint of %s is damaged; folding its log from the start", self.path)
-        self._checkpoint_offset = state.max_offset
-        while page := self.read_page(after_offset=state.max_offset, limit=_READ_PAGE):
-            for event in page:
-                try:
-                    state = fold(state, event)
-                except ItxError as error:
-                    raise self._damaged(f"at offset {event.offset}", str(error)) from error
-        return state
-
     def read_page(self, *, after_offset: int, limit: int, before_offset: int | None = None) -> list[StreamEvent]:
-        """Up to `limit` stored events after an offset, in order."""
-        if self._stream_id is None:
-            return []
-        bodies = self._engine.reader.read_bodies(
-            self._stream_id, after_offset=after_offset, before_offset=before_offset, limit=limit
-        )
-        try:
-            events = read_events(bodies, self.path)
-        except DAMAGE as error:
-            raise self._damaged(f"after offset {after_offset}", str(error)) from error
-        # Offsets are dense, so one look tells that every event is the one of its place.
-        if events and events[-1].offset != after_offset + len(events):
-            raise self._damaged(f"after offset {after_offset}", "an offset is not that of its place")
-        return events
-
-    def _damaged(self, where: str, fault: str) -> StoreError:
-        return StoreError(
-            f"Stream {self.path} cannot be read {where}: an event is damaged ({fault}).",
-            details={"namespace": self.namespace, "path": self.path},
-            hint="Other streams are not affected; restore this store from a backup to get the event back.",
-        )
+        """Up to `limit` stored events after an offset, in order; at least one if there is one."""
+        return self._log.read_page(after_offset=after_offset, limit=limit, before_offset=before_offset)
 
     def try_find(self, key: str) -> StreamEvent | None:
         """The stored event under an idempotency key. To be called between commits, not while one is under way."""
-        if self._stream_id is None:
-            return None
-        body = self._engine.try_read_by_key(self._stream_id, key)
-        try:
-            return None if body is None else read_event(body, self.path)
-        except DAMAGE as error:
-            raise self._damaged(f"at the idempotency key {key!r}", str(error)) from error
+        return self._log.try_find(key)
+
+    @property
+    def connections(self) -> tuple[Subscription, ...]:
+        """The open connections of this process, silent ones too, in the order they were opened."""
+        return () if self._connections is None else self._connections.get_all()
+
+    def try_get_connection(self, key: str) -> Subscription | None:
+        """The open connection under a key."""
+        return None if self._connections is None else self._connections.try_get(key)
+
+    def check_open(self) -> None:
+        """Raise if the engine is closed."""
+        if self._engine.is_closed:
+            raise engine_closed()
+
+    def now_ms(self) -> int:
+        """Wall-clock time in milliseconds."""
+        return self._engine.clock.now_ms()
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run background work that the engine's end waits for."""
+        self._engine.start(work)
+
+    async def commit_fact(self, event: Event) -> None:
+        """Append a fact of the stream's own."""
+        await self._engine.commit(self, (event,))
 
     def get_boot_events(self, state: CoreState) -> list[Event]:
         """What waking commits to a stream in `state`."""
@@ -351,17 +456,12 @@ class Stream:
         return [woken] if state.event_count else [Event(type=_CREATED, payload=identity), woken]
 
     def get_write(self, draft: Draft[Any]) -> StreamWrite:
-        """The storage's part of a draft, with a new checkpoint when the old one has fallen behind."""
-        checkpoint = None
-        if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
-            checkpoint = (CORE_STATE_VERSION, encode_json(draft.state))
-        return StreamWrite(self.namespace, self.path, self._stream_id, draft.rows, checkpoint)
+        """The storage's part of a draft."""
+        return self._log.get_write(draft)
 
-    def adopt(self, draft: Draft[Any], stream_id: int) -> None:
+    def adopt(self, draft: Draft[Self], stream_id: int) -> None:
         """The commit succeeded: swap the state."""
-        self._stream_id = stream_id
-        if draft.state.max_offset - self._checkpoint_offset >= _CHECKPOINT_EVERY:
-            self._checkpoint_offset = draft.state.max_offset
+        self._log.note_commit(draft, stream_id)
         is_loaded = self._state is not None
         self._state = draft.state
         self._public = None
@@ -371,16 +471,12 @@ class Stream:
 
     def notify(self, committed: Sequence[StreamEvent]) -> None:
         """Tell every connection of what was just committed."""
-        if self._connections:
-            batch = _Once(lambda: self.get_batch(committed))
-            # Those that are busy are many when consumers stall, and must not slow the appends.
-            for subscription in [each for each in self._connections.values() if not each.is_busy]:
-                subscription.push(committed, batch)
+        if self._connections is not None:
+            self._connections.notify(committed)
 
-    def get_batch(self, events: Sequence[StreamEvent]) -> StreamEventBatch:
+    def get_batch(self, events: Sequence[StreamEvent], *, scanned_through: int) -> EventBatch:
         """A batch of `events` with the state of this very moment."""
-        state = self.get_state()
-        return StreamEventBatch(events=tuple(events), state=state, stream_max_offset=state.event_count)
+        return EventBatch(self.namespace, self.path, events, self.load(), scanned_through=scanned_through)
 
     def get_announcement(self, ancestor: Stream) -> Event:
         """The fact that tells `ancestor` of this stream. Its key makes telling it again harmless."""
@@ -400,8 +496,8 @@ class Stream:
 
     def close(self) -> None:
         """Let the consumers go without a word: the process is going, and the next ``woken`` clears the roster."""
-        for subscription in tuple(self._connections.values()):
-            self._detach(subscription)
+        if self._connections is not None:
+            self._connections.abandon(None)
 
     def evict(self) -> None:
         """Let go of the state alone, which is read again when it is asked for; nobody else notices."""
@@ -412,6 +508,15 @@ class Stream:
         """Let go of what is in memory: from now on only the store, if it is open, can answer."""
         self._state = None
         self._public = None
+        self._log.forget()
+
+
+def _life_over(why: str) -> ItxError:
+    return ItxError(
+        why,
+        code="INTERNAL",
+        hint="The stream's incarnation was ended: call or subscribe again; what was answered before is in the log.",
+    )
 
 
 def _try_read_created_at(body: bytes, path: str) -> str | None:
@@ -421,18 +526,3 @@ def _try_read_created_at(body: bytes, path: str) -> str | None:
     except DAMAGE:
         _log.warning("the first event of %s is damaged", path)
         return None
-
-
-class _Once:
-    """A value made at the first call and shared by all later ones."""
-
-    __slots__ = ("_make", "_value")
-
-    def __init__(self, make: Callable[[], StreamEventBatch]) -> None:
-        self._make = make
-        self._value: StreamEventBatch | None = None
-
-    def __call__(self) -> StreamEventBatch:
-        if self._value is None:
-            self._value = self._make()
-        return self._value

@@ -11,20 +11,28 @@ import asyncio
 import contextvars
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from itx_notebook.types import StreamEvent, StreamEventBatch
+from msgspec import UNSET
+
+from itx_notebook._clock import iso_from_ms
+from itx_notebook.streams.batch import EventBatch
+from itx_notebook.streams.runtime import ConnectionRuntime, Direction
+from itx_notebook.types import StreamEvent
 
 if TYPE_CHECKING:
     from itx_notebook.streams.core import CoreState
 
-__all__ = ["PAGE_SIZE", "Sink", "Subscription"]
+__all__ = ["PAGE_SIZE", "Reason", "Sink", "Subscription"]
 
 PAGE_SIZE: Final = 100
 """Events in a batch at the most (the June engine's figure)."""
 
-Sink = Callable[[StreamEventBatch], Awaitable[object] | None]
+Sink = Callable[[EventBatch], Awaitable[object] | None]
 """Takes a batch. What it returns, if awaitable, is awaited before the next batch; meanwhile the pump falls behind."""
+
+Reason = Literal["replaced", "unsubscribed", "rpc-broken", "subscription-removed", "delivery-failed", "idle"]
+"""Why a connection ended, as its fact says."""
 
 
 class Source(Protocol):
@@ -38,15 +46,23 @@ class Source(Protocol):
         """Stored events after an offset, in order."""
         ...
 
-    def get_batch(self, events: Sequence[StreamEvent]) -> StreamEventBatch:
+    def get_batch(self, events: Sequence[StreamEvent], *, scanned_through: int) -> EventBatch:
         """A batch of these events, with the state of this moment."""
         ...
 
-    async def disconnect(self, subscription: Subscription, reason: str) -> None:
+    def now_ms(self) -> int:
+        """Wall-clock time in milliseconds."""
+        ...
+
+
+class Roster(Protocol):
+    """Where a connection is entered, and ended."""
+
+    async def disconnect(self, subscription: Subscription, reason: Reason) -> None:
         """Close a connection, and record it."""
         ...
 
-    def drop(self, subscription: Subscription) -> None:
+    def drop(self, subscription: Subscription, reason: Reason) -> None:
         """Close a connection whose consumer broke."""
         ...
 
@@ -60,23 +76,31 @@ class Subscription:
         Another subscription under the same key replaces this one.
     stream_max_offset : int
         Highest offset when it was opened, its own ``subscriber-connected`` included.
+    direction : {"inbound", "outbound"}
     error : BaseException or None
-        Why the consumer was dropped: what it raised.
+        Why it ended, if neither side asked for that: what the consumer raised, or what became of the stream.
     is_busy : bool
         Whether a batch or a replay is under way. A commit passes over it then: its pump looks by itself.
     """
 
     __slots__ = (
+        "_batches_sent",
         "_cursor",
         "_events",
+        "_events_sent",
         "_first_batch_owed",
         "_is_silent",
+        "_last_delivered_ms",
         "_pending",
         "_pump",
+        "_roster",
         "_sink",
+        "_started_ms",
         "_stream",
+        "_tells_scans",
         "_types",
         "closed",
+        "direction",
         "error",
         "is_busy",
         "key",
@@ -86,6 +110,7 @@ class Subscription:
     def __init__(
         self,
         stream: Source,
+        roster: Roster,
         key: str,
         sink: Sink,
         *,
@@ -93,17 +118,26 @@ class Subscription:
         events: bool,
         types: frozenset[str] | None,
         is_silent: bool,
+        direction: Direction = "inbound",
+        tells_scans: bool = False,
     ) -> None:
         self.key = key
+        self.direction = direction
         self.stream_max_offset = cursor
         self.closed = asyncio.Event()
         self.error: BaseException | None = None
         self._stream = stream
+        self._roster = roster
         self._sink = sink
         self._cursor = cursor
         self._events = events
         self._types = types
         self._is_silent = is_silent
+        self._tells_scans = tells_scans
+        self._started_ms = stream.now_ms()
+        self._last_delivered_ms: int | None = None
+        self._batches_sent = 0
+        self._events_sent = 0
         self._first_batch_owed = True
         self._pending: Awaitable[object] | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -116,7 +150,19 @@ class Subscription:
 
     async def unsubscribe(self) -> None:
         """Stop delivery at once; no batch arrives afterwards. Repeating is harmless."""
-        await self._stream.disconnect(self, "unsubscribed")
+        await self._roster.disconnect(self, "unsubscribed")
+
+    def get_runtime(self) -> ConnectionRuntime:
+        """How far it was served, and when."""
+        last = self._last_delivered_ms
+        return ConnectionRuntime(
+            direction=self.direction,
+            started_at=iso_from_ms(self._started_ms),
+            cursor=self._cursor,
+            batches_sent=self._batches_sent,
+            events_sent=self._events_sent,
+            last_delivered_at=UNSET if last is None else iso_from_ms(last),
+        )
 
     # -- for the stream ----------------------------------------------------------------------------------------------
 
@@ -125,7 +171,7 @@ class Subscription:
         if not self.closed.is_set() and self._pump is None:
             self._run()
 
-    def push(self, committed: Sequence[StreamEvent], batch: Callable[[], StreamEventBatch]) -> None:
+    def push(self, committed: Sequence[StreamEvent], batch: Callable[[], EventBatch]) -> None:
         """Take notice of a commit; `batch` makes (once for all takers) the batch of exactly these events."""
         if self.is_busy or self.closed.is_set():
             return
@@ -136,9 +182,9 @@ class Subscription:
         if self._types is None:
             self._first_batch_owed = False
             self._go_on(self._deliver(batch()))
-        elif (page := [event for event in committed if event.type in self._types]) or self._first_batch_owed:
+        elif (page := [event for event in committed if event.type in self._types]) or self._must_deliver():
             self._first_batch_owed = False
-            self._go_on(self._deliver(self._stream.get_batch(page)))
+            self._go_on(self._deliver(self._stream.get_batch(page, scanned_through=self._cursor)))
 
     def close(self) -> None:
         """Stop delivering and let the consumer go. A callback may close its own subscription."""
@@ -193,15 +239,21 @@ class Subscription:
             self._pump = None
             self.is_busy = False
 
+    def _must_deliver(self) -> bool:
+        """Whether even a page that holds nothing for the consumer is told."""
+        return self._first_batch_owed or self._tells_scans
+
     def _is_caught_up(self) -> bool:
         return self._cursor >= self._stream.load().max_offset
 
-    def _try_next_batch(self) -> StreamEventBatch | None:
+    def _try_next_batch(self) -> EventBatch | None:
         """What one page owes the consumer, with the cursor already moved past it; ``None`` if that is nothing."""
         stream = self._stream
         head = stream.load().max_offset
         page: list[StreamEvent] = []
+        is_owed = self._first_batch_owed
         if self._cursor < head:
+            is_owed = self._must_deliver()
             if self._events:
                 page = stream.read_page(after_offset=self._cursor, limit=PAGE_SIZE)
                 self._cursor = page[-1].offset
@@ -209,13 +261,16 @@ class Subscription:
                     page = [event for event in page if event.type in self._types]
             else:
                 self._cursor = head
-                self._first_batch_owed = True
-        if not page and not self._first_batch_owed:
+                is_owed = True
+        if not page and not is_owed:
             return None
         self._first_batch_owed = False
-        return stream.get_batch(page)
+        return stream.get_batch(page, scanned_through=self._cursor)
 
-    def _deliver(self, batch: StreamEventBatch) -> Awaitable[object] | None:
+    def _deliver(self, batch: EventBatch) -> Awaitable[object] | None:
+        self._batches_sent += 1
+        self._events_sent += len(batch.events)
+        self._last_delivered_ms = self._stream.now_ms()
         try:
             taken = self._sink(batch)
         except (Exception, asyncio.CancelledError) as error:
@@ -228,7 +283,7 @@ class Subscription:
         """The consumer broke: drop it, remember why, and let the stream know in the background."""
         if not self.closed.is_set():
             self.error = error
-            self._stream.drop(self)
+            self._roster.drop(self, "unsubscribed" if self.direction == "inbound" else "delivery-failed")
 
 
 def _current_task() -> asyncio.Task[object] | None:

@@ -228,4 +228,4 @@ async def test_cancelled_subscribe_leaves_no_connection(deployment: Deployment, 
     await _append(itx, "/a", 2)
     await settle()
     assert batches == []
-    assert deployment.engine.stream(PROJECT_ID, "/a")._connections == {}
+    assert deployment.engine.stream(PROJECT_ID, "/a").connections == ()

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from itx_notebook.streams import Stream, core_type
-from itx_notebook.types import StreamEvent, StreamEventBatch
+from itx_notebook.streams.batch import EventBatch
+from itx_notebook.types import StreamEvent
 
 PREFIX = core_type("")
 
@@ -16,14 +17,14 @@ class Consumer:
     """Collects batches; waits for an offset; takes each batch only when let, if `slow`."""
 
     def __init__(self, *, slow: bool = False) -> None:
-        self.batches: list[StreamEventBatch] = []
+        self.batches: list[EventBatch] = []
         self.under_way = 0
         self.most_under_way = 0
         self._slow = slow
         self._gate = asyncio.Event()
         self._changed = asyncio.Event()
 
-    def __call__(self, batch: StreamEventBatch) -> asyncio.Task[None] | None:
+    def __call__(self, batch: EventBatch) -> asyncio.Task[None] | None:
         self.batches.append(batch)
         self._changed.set()
         return asyncio.get_running_loop().create_task(self._take()) if self._slow else None

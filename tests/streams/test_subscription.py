@@ -10,7 +10,7 @@ import pytest
 
 from itx_notebook.errors import ItxError
 from itx_notebook.streams import Stream, StreamEngine
-from itx_notebook.types import StreamEventBatch
+from itx_notebook.streams.batch import EventBatch
 from tests.streams.support import Consumer, read_short
 
 
@@ -36,7 +36,7 @@ async def test_first_batch_when_live_only_comes_before_subscribe_returns(stream:
     subscription = await stream.subscribe(consumer)
     assert consumer.offsets == [[4]]
     assert subscription.stream_max_offset == 4
-    assert consumer.batches[0].state == stream.get_state()
+    assert consumer.batches[0].state == stream.load()
 
 
 async def test_every_batch_when_catching_up_carries_the_state_of_now(stream: Stream) -> None:
@@ -125,7 +125,7 @@ async def test_batch_when_longer_than_a_page_reaches_even_a_quick_consumer_in_pa
 
 
 async def test_consumer_when_it_raises_is_dropped_and_the_append_stands(engine: StreamEngine, stream: Stream) -> None:
-    def fail(batch: StreamEventBatch) -> None:
+    def fail(batch: EventBatch) -> None:
         raise ValueError(batch.stream_max_offset)
 
     consumer = Consumer()
@@ -141,7 +141,7 @@ async def test_consumer_when_it_raises_is_dropped_and_the_append_stands(engine: 
 
 
 async def test_consumer_when_its_answer_is_rejected_is_dropped(engine: StreamEngine, stream: Stream) -> None:
-    async def fail(batch: StreamEventBatch) -> None:
+    async def fail(batch: EventBatch) -> None:
         raise ValueError("late")
 
     broken = await stream.subscribe(fail, presence=False)
@@ -184,7 +184,7 @@ async def test_callback_when_it_unsubscribes_itself_gets_nothing_more(stream: St
     seen: list[int] = []
     closing: list[asyncio.Task[None]] = []
 
-    def once(batch: StreamEventBatch) -> None:
+    def once(batch: EventBatch) -> None:
         seen.append(batch.stream_max_offset)
         if len(seen) == 2:
             closing.append(asyncio.get_running_loop().create_task(subscription.unsubscribe()))
@@ -197,7 +197,7 @@ async def test_callback_when_it_unsubscribes_itself_gets_nothing_more(stream: St
 
 
 async def test_coroutine_callback_when_it_unsubscribes_itself_ends_in_peace(stream: Stream) -> None:
-    async def once(batch: StreamEventBatch) -> None:
+    async def once(batch: EventBatch) -> None:
         if batch.events:
             await subscription.unsubscribe()
             done.set()
@@ -249,7 +249,7 @@ async def test_types_when_a_star_is_among_them_are_all_and_when_empty_none(strea
 
 
 async def test_consumer_when_it_raises_a_cancellation_does_not_end_the_append(stream: Stream) -> None:
-    def give_up(batch: StreamEventBatch) -> None:
+    def give_up(batch: EventBatch) -> None:
         if batch.events:
             raise asyncio.CancelledError
 
@@ -262,7 +262,7 @@ async def test_consumer_when_it_raises_a_cancellation_does_not_end_the_append(st
 
 
 async def test_consumer_when_its_answer_is_cancelled_is_dropped(stream: Stream) -> None:
-    def take(batch: StreamEventBatch) -> asyncio.Future[None]:
+    def take(batch: EventBatch) -> asyncio.Future[None]:
         answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         answer.cancel()
         return answer
@@ -275,7 +275,7 @@ async def test_consumer_when_its_answer_is_cancelled_is_dropped(stream: Stream) 
 async def test_coroutine_callback_when_left_before_it_began_never_begins_and_warns_nobody(stream: Stream) -> None:
     begun: list[int] = []
 
-    async def take(batch: StreamEventBatch) -> None:
+    async def take(batch: EventBatch) -> None:
         begun.append(batch.stream_max_offset)
 
     subscription = await stream.subscribe(take, presence=False)

@@ -320,7 +320,7 @@ async def test_engine_that_closes_and_opens_again_is_told_and_found_again(world:
 async def test_collapsing_the_only_node_that_is_cut_off_does_not_leave_the_tree_cut_off(world: World) -> None:
     view = await world.open_view(expand=["/agents"])
     actor = await world.get_actor("/agents")
-    for subscription in tuple(actor._connections.values()):
+    for subscription in actor.connections:
         await subscription.unsubscribe()
     await world.settle()
     await world.pass_frames()
@@ -335,7 +335,7 @@ async def test_collapsing_the_only_node_that_is_cut_off_does_not_leave_the_tree_
 async def test_expanding_while_another_node_is_cut_off_does_not_hide_that(world: World) -> None:
     view = await world.open_view(expand=["/agents"])
     actor = await world.get_actor("/agents")
-    for subscription in tuple(actor._connections.values()):
+    for subscription in actor.connections:
         await subscription.unsubscribe()
     await world.settle()
     view.tree.expand("/orders")
@@ -380,7 +380,7 @@ async def test_project_that_cannot_be_resolved_is_an_error_on_the_root(world: Wo
 async def _get_followed(world: World) -> list[str]:
     """The paths somebody is connected to."""
     engine = (await world.loader.open()).engine
-    return sorted(stream.path for stream in engine._streams.values() if stream._connections)
+    return sorted(stream.path for stream in engine._streams.values() if stream.connections)
 
 
 def _merge_added(view: View, path: str) -> list[str]:

@@ -6,6 +6,6 @@ knows that it is SQLite. An append is durable when :meth:`Writer.commit` returns
 
 from itx_notebook.streams.storage.reader import Reader, StoredStream
 from itx_notebook.streams.storage.store import Store
-from itx_notebook.streams.storage.writer import Row, StreamWrite, Writer
+from itx_notebook.streams.storage.writer import Row, Snapshot, StreamWrite, Writer
 
-__all__ = ["Reader", "Row", "Store", "StoredStream", "StreamWrite", "Writer"]
+__all__ = ["Reader", "Row", "Snapshot", "Store", "StoredStream", "StreamWrite", "Writer"]

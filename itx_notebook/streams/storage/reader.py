@@ -101,6 +101,14 @@ class Reader:
                     found[path] = row[1] or read_chunks(self._connection, row[0])
         return found
 
+    def try_read_snapshot(self, stream_id: int, processor: str) -> bytes | None:
+        """How far a processor has come with a stream, or ``None`` if it never got anywhere."""
+        with store_errors(self._path, "look a processor's snapshot up"):
+            row = self._connection.execute(
+                "SELECT body FROM processor_snapshots WHERE stream_id = ? AND processor = ?", (stream_id, processor)
+            ).fetchone()
+        return None if row is None else row[0]
+
     def count_streams(self, namespace: str) -> int:
         """How many streams of a namespace exist."""
         with store_errors(self._path, "count streams"):

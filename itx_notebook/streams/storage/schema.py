@@ -64,6 +64,14 @@ CREATE TRIGGER chunks_go_with_their_event AFTER DELETE ON events WHEN length(old
     DELETE FROM event_chunks WHERE id = old.id;
 END;
 """,
+    """
+CREATE TABLE processor_snapshots (
+    stream_id INTEGER NOT NULL,
+    processor TEXT NOT NULL,    -- the name it runs under
+    body BLOB NOT NULL,         -- {"offset", "state"} as JSON: how far it has come, and what it made of it
+    PRIMARY KEY (stream_id, processor)
+) STRICT, WITHOUT ROWID;
+""",
 )
 SCHEMA_VERSION: Final = len(_STEPS)
 

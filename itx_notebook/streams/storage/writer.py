@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from itx_notebook.streams.storage.reader import read_chunks
 from itx_notebook.streams.storage.schema import CHUNK_BYTES, get_row_id, store_errors
 
-__all__ = ["Row", "StreamWrite", "Writer"]
+__all__ = ["Row", "Snapshot", "StreamWrite", "Writer"]
 
 _INSERT_EVENT: Final = "INSERT INTO events (id, type, body) VALUES (?, ?, ?)"
 
@@ -42,6 +42,14 @@ class StreamWrite(NamedTuple):
     """``(version, state)`` to replace the stream's checkpoint with, or ``None`` to leave it."""
 
 
+class Snapshot(NamedTuple):
+    """How far a processor has come with a stream, replacing what was stored before."""
+
+    stream_id: int
+    processor: str
+    body: bytes
+
+
 class Writer:
     """Owns the only connection that writes."""
 
@@ -49,8 +57,8 @@ class Writer:
         self._connection = connection
         self._path = path
 
-    def commit(self, writes: Sequence[StreamWrite]) -> list[int]:
-        """Store all of `writes` or nothing, and return the stream ids in their order.
+    def commit(self, writes: Sequence[StreamWrite], snapshots: Sequence[Snapshot] = ()) -> list[int]:
+        """Store all of `writes` and `snapshots` or nothing, and return the stream ids in the order of `writes`.
 
         When it returns, the events are on disk (``synchronous=FULL``). :class:`StoreError`: nothing was stored.
         """
@@ -59,12 +67,31 @@ class Writer:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 ids = [self._store(write) for write in writes]
+                if snapshots:
+                    connection.executemany("INSERT OR REPLACE INTO processor_snapshots VALUES (?, ?, ?)", snapshots)
                 connection.execute("COMMIT")
             except BaseException:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
         return ids
+
+    def erase(self, stream_id: int) -> None:
+        """Delete a stream with all that belongs to it. When it returns, that is on disk."""
+        connection = self._connection
+        bounds = (get_row_id(stream_id, 0), get_row_id(stream_id + 1, 0))
+        with store_errors(self._path, "erase a stream"):
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.execute("DELETE FROM events WHERE id >= ? AND id < ?", bounds)
+                connection.execute("DELETE FROM idempotency WHERE stream_id = ?", (stream_id,))
+                connection.execute("DELETE FROM processor_snapshots WHERE stream_id = ?", (stream_id,))
+                connection.execute("DELETE FROM streams WHERE id = ?", (stream_id,))
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
 
     def _store(self, write: StreamWrite) -> int:
         connection = self._connection
