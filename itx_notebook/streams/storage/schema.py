@@ -144,4 +144,8 @@ def _remedy(name: str) -> str:
         return "The directory cannot be written: check its permissions, or name another with ITX_HOME."
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return "The file is damaged: stop, copy it away, and restore a backup; nothing was changed."
+    if name.startswith("SQLITE_BUSY"):
+        return "Another program is writing to the file: let it end, and call again; nothing of this call was written."
+    if name.startswith("SQLITE_IOERR"):
+        return "The disk refused: look whether it is full or failing, and call again; nothing of this call was written."
     return "Nothing of this call was written; if it goes on, look at the disk and at other programs that use the file."

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from itx_notebook.errors import StoreError
+from itx_notebook.streams.storage.place import check_place
 from itx_notebook.streams.storage.reader import Reader
-from itx_notebook.streams.storage.schema import read_schema_version, store_errors, upgrade_schema
+from itx_notebook.streams.storage.schema import SCHEMA_VERSION, read_schema_version, store_errors, upgrade_schema
 from itx_notebook.streams.storage.writer import Writer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Store:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise _unusable(directory, error) from error
+        check_place(directory)
         lock = _try_lock(directory)
         try:
             return cls(directory, lock, *_open_file(directory / "streams.db"))
@@ -134,6 +136,11 @@ def _open_file(path: Path) -> tuple[Writer, Reader]:
             if mode != "wal":
                 raise _without_wal(path, mode)
             writing.execute("PRAGMA synchronous = FULL")
+            # A file that can only be read opens like any other, and even begins a transaction: better refused now than
+            # at the first append.
+            writing.execute("BEGIN IMMEDIATE")
+            writing.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            writing.execute("ROLLBACK")
             reading = _connect_to_read(path)
             reading.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         except BaseException:
