@@ -52,7 +52,9 @@ export async function attempt(call) {
 
 /** An error as its own properties besides name and message; the stack stays out. */
 async function describeError(error) {
-  const facts = { name: error.name, message: error.message };
+  // How the value looks as text is each side's own.
+  const message = error.message.replace(/^(Cannot serialize value): .*$/s, "$1");
+  const facts = { name: error.name, message };
   const names = new Set([...Object.keys(error), "cause", "errors"]);
   for (const name of ["name", "message", "stack"]) names.delete(name);
   for (const name of names) {
