@@ -7,7 +7,8 @@ import pytest
 
 from itx_notebook.doors import Deployment, get_global_itx
 from itx_notebook.errors import ItxError
-from itx_notebook.types import ADMIN, Project, StreamEventBatch
+from itx_notebook.streams import EventBatch
+from itx_notebook.types import ADMIN, Project
 from tests.doors.cases import MEMBER, OTHER_SLUG, PROJECT_ID, PROJECT_SLUG, STRANGER
 from tests.support import gather, get_async_refusal, open_deployment
 
@@ -72,7 +73,7 @@ async def test_create_that_was_cancelled_after_its_commit_is_known_to_the_next_o
     log = deployment.engine.stream("global", "/projects")
     tasks: list[asyncio.Task[Project]] = []
 
-    def cancel(batch: StreamEventBatch) -> None:
+    def cancel(batch: EventBatch) -> None:
         if batch.events:
             tasks[0].cancel()
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from itx_notebook.errors import ItxError
-from itx_notebook.streams import Stream, StreamEngine
+from itx_notebook.streams import Stream, StreamEngine, core_type
 from itx_notebook.streams.batch import EventBatch
 from tests.streams.support import Consumer, read_short
 
@@ -355,3 +357,114 @@ async def test_close_when_a_consumer_is_in_the_middle_of_a_batch_lets_it_go(home
     await engine.stream("p", "/a").wake()
     assert engine.stream("p", "/a").load().connections_by_key == {}
     await engine.close()
+
+
+class Transport:
+    """A consumer behind a transport that can die."""
+
+    def __init__(self) -> None:
+        self.consumer = Consumer()
+        self.on_death: Callable[[], object] | None = None
+
+    def __call__(self, batch: EventBatch) -> None:
+        self.consumer(batch)
+
+    def on_broken(self, callback: Callable[[], object]) -> None:
+        self.on_death = callback
+
+    def die(self) -> None:
+        assert self.on_death is not None
+        self.on_death()
+
+
+async def test_connection_when_its_transport_dies_is_dropped_with_that_reason(
+    engine: StreamEngine, stream: Stream
+) -> None:
+    transport = Transport()
+    subscription = await stream.subscribe(transport, key="remote")
+    transport.die()
+    transport.die()
+    assert subscription.closed.is_set()
+    await engine.settle()
+    await stream.append({"type": "x"})
+    assert transport.consumer.flat == [3]
+    assert [event.payload for event in await stream.read(after_offset=3, limit=1)] == [
+        {"subscriptionKey": "remote", "reason": "rpc-broken"}
+    ]
+    assert stream.load().connections_by_key == {}
+
+
+async def test_transport_when_it_dies_after_it_was_replaced_ends_only_its_own(stream: Stream) -> None:
+    old, new = Transport(), Transport()
+    await stream.subscribe(old, key="k")
+    successor = await stream.subscribe(new, key="k")
+    old.die()
+    assert not successor.closed.is_set()
+
+
+async def test_sink_when_it_only_looks_as_if_it_could_break_is_served_all_the_same(stream: Stream) -> None:
+    class Pretender(Transport):
+        def on_broken(self, callback: Callable[[], object]) -> None:
+            raise RuntimeError("not really")
+
+    pretender = Pretender()
+    subscription = await stream.subscribe(pretender)
+    await stream.append({"type": "x"})
+    assert (pretender.consumer.flat, subscription.closed.is_set()) == ([3, 4], False)
+
+
+async def test_descriptor_when_malformed_is_refused_before_anything_is_registered(stream: Stream) -> None:
+    await stream.append({"type": "x"})
+    for bad in ({"processor": {"slug": "s"}}, {"description": 7}, {"incarnationId": " "}, "who"):
+        with pytest.raises(ItxError, match="Subscriber") as caught:
+            await stream.subscribe(Consumer(), key="k", subscriber=bad)  # type: ignore[arg-type]  # what is tested
+        assert caught.value.code == "BAD_REQUEST"
+    assert (stream.connections, stream.load().event_count) == ((), 3)
+
+
+async def test_key_when_configured_is_reserved(stream: Stream) -> None:
+    subscriber = {"type": "callable", "callable": {"type": "elsewhere"}}
+    configured = {"subscriptionKey": "mine", "subscriber": subscriber}
+    await stream.append({"type": core_type("subscription-configured"), "payload": configured})
+    with pytest.raises(ItxError, match=r'subscriptionKey "mine" is reserved for a configured subscriber'):
+        await stream.subscribe(Consumer(), key=" mine ")
+    assert stream.connections == ()
+
+
+async def test_batch_when_many_keep_up_is_one_and_so_is_what_is_made_of_it(stream: Stream) -> None:
+    made: list[int] = []
+
+    def serialise(batch: EventBatch) -> bytes:
+        made.append(batch.stream_max_offset)
+        return msgspec.json.encode(batch.public)
+
+    wire: list[bytes] = []
+    consumers = [Consumer() for _ in range(3)]
+    for consumer in consumers:
+        await stream.subscribe(consumer, presence=False)
+        await stream.subscribe(lambda batch: wire.append(batch.share(serialise)), presence=False)
+    made.clear()
+    wire.clear()
+    await stream.append({"type": "x"})
+    assert made == [3]
+    assert len(wire) == 3
+    assert {id(text) for text in wire} == {id(wire[0])}
+    assert {id(consumer.batches[-1]) for consumer in consumers} == {id(consumers[0].batches[-1])}
+    assert consumers[0].batches[-1].public.state == stream.get_state()
+
+
+async def test_filter_when_asked_tells_of_what_it_skipped(stream: Stream) -> None:
+    scanned: list[tuple[int, int]] = []
+
+    def take(batch: EventBatch) -> None:
+        scanned.append((len(batch.events), batch.scanned_through))
+
+    await stream.append_batch([{"type": "b"}] * 248)
+    subscription = await stream.subscribe(
+        take, replay_after_offset=0, event_types=["a"], presence=False, tells_scans=True
+    )
+    while (pump := subscription._pump) is not None:
+        await asyncio.wait([pump])
+    await stream.append({"type": "a"})
+    await stream.append({"type": "b"})
+    assert scanned == [(0, 100), (0, 200), (0, 250), (1, 251), (0, 252)]
