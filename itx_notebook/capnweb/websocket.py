@@ -25,6 +25,7 @@ from websockets.typing import Origin, Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 
 from itx_notebook.capnweb.connection import Connection
+from itx_notebook.capnweb.frames import SHORT_MAX_BYTES, build_text_frames, cut_text_frames, is_utf8
 from itx_notebook.capnweb.transport import (
     DEFAULT_OPTIONS,
     INVALID_TEXT,
@@ -66,16 +67,17 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         super().__init__(options, is_client=core.side is Side.CLIENT, subprotocol=core.subprotocol)
         self._core = core
         self._fragments: bytearray | None = None
+        # Bytes fed to the core since a frame last ended there. While it is in a frame, it gets everything.
+        self._fed_bytes = 0
 
     def send(self, messages: Sequence[bytes]) -> None:
         """Send each message as one text frame, all of them in one write."""
         if not self._is_ending:
-            core = self._core
-            send_text = core.send_text
-            for message in messages:
-                send_text(message)
             # One write, not writelines(): that passes over the high-water mark in some releases of Python 3.12.
-            self._socket.write(b"".join(core.data_to_send()))
+            self._socket.write(build_text_frames(messages, is_masked=self.is_client, build_long=self._build_long))
+
+    def _build_long(self, message: bytes) -> bytes:
+        return Frame(_TEXT, message).serialize(mask=self.is_client)
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket read."""
@@ -86,12 +88,23 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         if self._is_deaf:
             return
         core = self._core
-        core.receive_data(data)
         messages: list[bytes] = []
+        if self._fed_bytes == 0 and self._fragments is None and core.state is OPEN:
+            end = cut_text_frames(
+                data, messages, is_masked=not self.is_client, max_bytes=self.options.max_message_bytes
+            )
+            if end == len(data):
+                if messages and not self._is_ending:
+                    self._deliver(messages)
+                return
+            data = data[end:]
+        core.receive_data(data)
+        self._fed_bytes += len(data)
         broken: tuple[int, str] | None = None
         for frame in core.events_received():
             # After the handshake all events are frames.
             frame = cast("Frame", frame)
+            self._fed_bytes -= _get_frame_bytes(frame, is_masked=not self.is_client)
             opcode = frame.opcode
             if opcode is _TEXT and frame.fin:
                 message = bytes(frame.data)
@@ -108,7 +121,7 @@ class WebSocketConnection(Connection, asyncio.Protocol):
                 break
             else:
                 continue
-            if not message.isascii() and not _is_utf8(message):
+            if not is_utf8(message):
                 broken = (INVALID_TEXT, "text that is not UTF-8")
                 break
             messages.append(message)
@@ -151,12 +164,11 @@ class WebSocketConnection(Connection, asyncio.Protocol):
         self._socket.write(b"".join(self._core.data_to_send()))
 
 
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+def _get_frame_bytes(frame: Frame, *, is_masked: bool) -> int:
+    """The least bytes that `frame` had on the wire: its length may have been told in more than it needed."""
+    length = len(frame.data)
+    head = 2 if length <= SHORT_MAX_BYTES else 4 if length < 1 << 16 else 10
+    return head + 4 * is_masked + length
 
 
 def open_connection(core: Core, options: TransportOptions, *, fast: bool | None) -> Connection:
