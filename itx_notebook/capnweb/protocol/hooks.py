@@ -1,0 +1,194 @@
+"""What a stub or an export designates: the one interface behind which local, remote, pending and broken things hide.
+
+A **hook** is one reference. It is called, read from, awaited (``pull``), duplicated and disposed; who holds it disposes
+it. Results come by callback, synchronously where the value is there, so that calls keep their order without a loop.
+A **proxy** is the object in an application's value that wears a hook; the classes an application sees derive from it.
+The **runtime** is what hooks need from the outside world: it starts awaitables and counts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from itx_notebook.capnweb.protocol.mapping import MapFunction
+    from itx_notebook.capnweb.protocol.payload import Payload
+
+__all__ = [
+    "ErrorHook",
+    "Hook",
+    "Path",
+    "Proxy",
+    "Registration",
+    "Runtime",
+    "Waiter",
+]
+
+Path = tuple[str | int, ...]
+"""Steps from a value to something in it: member names, and indices of lists."""
+
+
+class Waiter(Protocol):
+    """Somebody who wants a hook's value; told once."""
+
+    def resolve(self, payload: Payload) -> None:
+        """Take the value. It still belongs to the hook, and may hold promises that are not settled."""
+
+    def reject(self, error: Exception) -> None:
+        """Take the failure."""
+
+
+class Runtime(Protocol):
+    """What the objects that live here need from the world outside: a way to run what takes time."""
+
+    stub_type: type[Proxy]
+    promise_type: type[Proxy]
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether earlier calls have not begun yet, so that the next one must queue behind them."""
+
+    def enqueue(self, call: Callable[[], None]) -> None:
+        """Make `call` after all that were queued or started before it."""
+
+    def refer(self, target: Any) -> Hook:
+        """Return the first reference of a new count to a target or callable."""
+
+    def start(self, awaitable: Awaitable[Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        """Run `awaitable`, and tell its value or its error; synchronously if it never had to wait."""
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Do `action` soon, on the thread that owns the objects. Callable from any thread, and from ``__del__``."""
+
+    def call_failed(self, callee: Any, error: BaseException) -> None:
+        """Hear of an exception that left `callee`; its caller is told as well."""
+
+
+class Registration:
+    """A callback that waits for a hook to break. It is called once at most."""
+
+    __slots__ = ("_callback", "owner")
+
+    def __init__(self, callback: Callable[[Exception], None]) -> None:
+        self._callback: Callable[[Exception], None] | None = callback
+        self.owner: dict[Registration, None] | None = None
+        """The table to leave when nobody wants to know any more."""
+
+    def fire(self, error: Exception) -> None:
+        """Tell the callback, unless it was told or taken back."""
+        callback, self._callback = self._callback, None
+        self._leave()
+        if callback is not None:
+            callback(error)
+
+    def unregister(self) -> None:
+        """Take the callback back. Harmless when it was called already."""
+        self._callback = None
+        self._leave()
+
+    def _leave(self) -> None:
+        owner, self.owner = self.owner, None
+        if owner is not None:
+            owner.pop(self, None)
+
+
+class Proxy:
+    """Base of stubs and promises: a hook, and the path from it that the next operation starts with.
+
+    Every public name belongs to the peer, so the fields are private by rule; only ``capnweb`` reads them.
+    """
+
+    __slots__ = ("__weakref__", "_hook", "_path")
+
+    _hook: Hook
+    _path: Path
+    _is_promise: ClassVar[bool] = False
+
+    def __init__(self, hook: Hook, path: Path = ()) -> None:
+        object.__setattr__(self, "_hook", hook)
+        object.__setattr__(self, "_path", path)
+
+
+class Hook:
+    """One reference to a thing that can be called and read, wherever it lives."""
+
+    __slots__ = ()
+
+    def invoke(self, path: Path, values: list[Any]) -> Hook:
+        """Call what `path` leads to with an application's own arguments, which stay its own."""
+        raise NotImplementedError
+
+    def call(self, path: Path, args: Payload) -> Hook:
+        """Call what `path` leads to. `args` belongs to the callee from now on; the result belongs to the caller.
+
+        Raises ``TypeError``, ``ValueError`` or :class:`RpcError` for an argument that cannot be sent; every other
+        failure is a hook.
+        """
+        raise NotImplementedError
+
+    def get(self, path: Path) -> Hook:
+        """Return what `path` leads to."""
+        raise NotImplementedError
+
+    def map(self, path: Path, function: MapFunction) -> Hook:
+        """Run a recorded `function`, which belongs to the callee, over what `path` leads to."""
+        raise NotImplementedError
+
+    def pull(self, waiter: Waiter) -> None:
+        """Tell `waiter` the value when it is known."""
+        raise NotImplementedError
+
+    def dup(self) -> Hook:
+        """Return a further reference."""
+        raise NotImplementedError
+
+    def dispose(self) -> None:
+        """Give the reference back. Repeating is harmless."""
+        raise NotImplementedError
+
+    def on_broken(self, registration: Registration) -> None:
+        """Fire `registration` when what the hook designates can no longer be reached."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Stop depending on a value that its owner may still change."""
+
+    def unwrap(self) -> Hook:
+        """Return the hook that this one has turned into, or itself."""
+        return self
+
+
+class ErrorHook(Hook):
+    """A failure: whatever one does with it fails the same way."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def invoke(self, path: Path, values: list[Any]) -> Hook:
+        return self
+
+    def call(self, path: Path, args: Payload) -> Hook:
+        args.dispose()
+        return self
+
+    def get(self, path: Path) -> Hook:
+        return self
+
+    def map(self, path: Path, function: MapFunction) -> Hook:
+        function.dispose()
+        return self
+
+    def pull(self, waiter: Waiter) -> None:
+        waiter.reject(self.error)
+
+    def dup(self) -> Hook:
+        return self
+
+    def dispose(self) -> None:
+        """Nothing is held."""
+
+    def on_broken(self, registration: Registration) -> None:
+        registration.fire(self.error)

@@ -1,0 +1,355 @@
+"""Being called: hooks on objects and values that live here.
+
+A :class:`TargetHook` is one reference to a target or a function, and its disposer runs when the last one is gone. A
+:class:`ValueHook` is a result: it serves reads and pipelined calls until its owner lets go.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
+from itx_notebook.capnweb.protocol.mapping import MapFunction
+from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, Payload
+from itx_notebook.capnweb.protocol.pending import PendingHook
+from itx_notebook.capnweb.protocol.running import run_map
+from itx_notebook.capnweb.protocol.targets import take_step
+from itx_notebook.capnweb.protocol.values import UNDEFINED
+
+__all__ = ["TargetHook", "ValueHook", "hook_from_result"]
+
+_VARARGS: Final = inspect.CO_VARARGS
+
+
+class _Box:
+    """A target or function, and how many hooks refer to it."""
+
+    __slots__ = ("refs", "runtime", "target")
+
+    def __init__(self, target: Any, runtime: Runtime) -> None:
+        self.target = target
+        self.runtime = runtime
+        self.refs = 1
+
+    def release(self) -> None:
+        self.refs -= 1
+        if self.refs == 0:
+            target, self.target = self.target, None
+            disposer = getattr(type(target), "_rpc_dispose", None)
+            if disposer is not None:
+                try:
+                    disposer(target)
+                except Exception as error:  # a disposer's fault is told to whoever listens, and ends nothing
+                    self.runtime.call_failed(disposer, error)
+
+
+class TargetHook(Hook):
+    """One reference to a target or a function."""
+
+    __slots__ = ("_box",)
+
+    def __init__(self, box: _Box) -> None:
+        self._box: _Box | None = box
+
+    @classmethod
+    def wrap(cls, target: Any, runtime: Runtime) -> TargetHook:
+        """Return the first reference of a new count: a target is disposed once for each time it is wrapped."""
+        return cls(_Box(target, runtime))
+
+    @property
+    def target(self) -> Any:
+        """The object; ``None`` once the reference is given back."""
+        return None if self._box is None else self._box.target
+
+    def invoke(self, path: Path, values: list[Any]) -> Hook:
+        return (
+            self.call(path, Payload(values, self._box.runtime)) if self._box is not None else ErrorHook(RpcDisposed())
+        )
+
+    def call(self, path: Path, args: Payload) -> Hook:
+        if self._box is None:
+            args.dispose()
+            return ErrorHook(RpcDisposed())
+        return _call(self._box.target, path, args, self._box.runtime)
+
+    def get(self, path: Path) -> Hook:
+        if self._box is None:
+            return ErrorHook(RpcDisposed())
+        return _get(self._box.target, path, self._box.runtime) if path else self.dup()
+
+    def map(self, path: Path, function: MapFunction) -> Hook:
+        if self._box is None:
+            return ErrorHook(RpcDisposed()).map(path, function)
+        return run_map(self.get(path), function, self._box.runtime, ValueHook)
+
+    def pull(self, waiter: Waiter) -> None:
+        if self._box is None:
+            waiter.reject(RpcDisposed())
+            return
+        runtime = self._box.runtime
+        stub = runtime.stub_type(self.dup())
+        waiter.resolve(Payload(stub, runtime, stubs=[stub], owned=True))
+
+    def dup(self) -> Hook:
+        if self._box is None:
+            return ErrorHook(RpcDisposed())
+        self._box.refs += 1
+        return TargetHook(self._box)
+
+    def dispose(self) -> None:
+        box, self._box = self._box, None
+        if box is not None:
+            box.release()
+
+    def on_broken(self, registration: Registration) -> None:
+        """What lives here does not break."""
+
+    def __del__(self) -> None:
+        box = self._box
+        if box is not None:
+            self._box = None
+            box.runtime.post(box.release)
+
+
+class ValueHook(Hook):
+    """A value that lives here, mostly the result of a call."""
+
+    __slots__ = ("_error", "payload")
+
+    def __init__(self, payload: Payload) -> None:
+        self.payload = payload
+        self._error: Exception | None = None
+
+    @property
+    def is_borrowed(self) -> bool:
+        """Whether the application may still change the value."""
+        return not self.payload.owned and type(self.payload.value) not in ATOMS
+
+    def settle(self) -> None:
+        try:
+            self.payload.own()
+        except (TypeError, ValueError) as error:
+            self._error = error
+
+    def invoke(self, path: Path, values: list[Any]) -> Hook:
+        return self.call(path, Payload(values, self.payload.runtime))
+
+    def call(self, path: Path, args: Payload) -> Hook:
+        if self._error is not None:
+            args.dispose()
+            return ErrorHook(self._error)
+        return _call(self.payload.value, path, args, self.payload.runtime)
+
+    def get(self, path: Path) -> Hook:
+        if self._error is not None:
+            return ErrorHook(self._error)
+        return _get(self.payload.value, path, self.payload.runtime)
+
+    def map(self, path: Path, function: MapFunction) -> Hook:
+        return run_map(self.get(path), function, self.payload.runtime, ValueHook)
+
+    def pull(self, waiter: Waiter) -> None:
+        if self._error is not None:
+            waiter.reject(self._error)
+        else:
+            waiter.resolve(self.payload)
+
+    def dup(self) -> Hook:
+        return self.get(())
+
+    def dispose(self) -> None:
+        self.payload.dispose()
+
+    def on_broken(self, registration: Registration) -> None:
+        value = self.payload.value
+        if self._error is not None:
+            registration.fire(self._error)
+        elif isinstance(value, Proxy):
+            value._hook.on_broken(registration)
+
+
+def hook_from_result(result: Any, runtime: Runtime) -> Hook:
+    """Return the hook of what a method or getter returned. Awaitables are the caller's to start."""
+    if isinstance(result, Proxy):
+        hook = result._hook.unwrap()
+        if result._path:
+            return hook.get(result._path)
+        if result._is_promise:
+            return hook.dup()
+    return ValueHook(Payload(result, runtime))
+
+
+def _call(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
+    if runtime.is_backed_up:
+        args.own(for_call=True)
+        result = PendingHook(runtime)
+        runtime.enqueue(lambda: result.resolve(_call_now(value, path, args, runtime)))
+        return result
+    return _call_now(value, path, args, runtime)
+
+
+def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
+    callee = value
+    try:
+        for index, step in enumerate(path):
+            if isinstance(callee, Proxy):
+                return callee._hook.call((*callee._path, *path[index:]), args)
+            if inspect.isawaitable(callee):
+                return _start(callee, None, runtime).call(path[index:], args)
+            callee = take_step(callee, step)
+    except Exception as error:  # whatever a getter raises is the call's answer
+        args.dispose()
+        return ErrorHook(error)
+    if isinstance(callee, Proxy):
+        return callee._hook.call(callee._path, args)
+    if path and inspect.isawaitable(callee):
+        return _start(callee, None, runtime).call((), args)
+    if not isinstance(callee, CALLABLES):
+        args.dispose()
+        return ErrorHook(TypeError(f"'{'.'.join(map(str, path))}' is not a function."))
+    # JavaScript ignores surplus arguments, and its libraries rely on it when they call back; a method keeps its arity.
+    is_method = bool(path) and isinstance(callee, types.MethodType)
+    try:
+        args.own(for_call=True)
+    except (TypeError, ValueError):
+        args.dispose()
+        raise
+    if args.promises:
+        result = PendingHook(runtime)
+
+        def begin(error: Exception | None) -> None:
+            if error is None:
+                result.resolve(_invoke(callee, args, runtime, path, is_method=is_method))
+            else:
+                args.dispose()
+                result.reject(error)
+
+        args.deliver(begin)
+        return result
+    return _invoke(callee, args, runtime, path, is_method=is_method)
+
+
+def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: Path, *, is_method: bool) -> Hook:
+    values: list[Any] = args.value
+    try:
+        if not is_method or UNDEFINED in values:
+            values = _fit(callee, values, keep_surplus=is_method)
+        result = callee(*values)
+    except Exception as error:  # whatever a method raises is the call's answer
+        args.dispose()
+        failure = _describe_bad_call(callee, error, path, values)
+        runtime.call_failed(callee, failure)
+        return ErrorHook(failure)
+    if type(result) in ATOMS:
+        if args.stubs:
+            args.dispose()
+        return ValueHook(Payload(result, runtime))
+    if inspect.isawaitable(result) and not isinstance(result, Proxy):
+        return _start(result, args, runtime, callee)
+    return _finish(result, args, runtime)
+
+
+def _finish(result: Any, args: Payload | None, runtime: Runtime) -> Hook:
+    """Make the result's hook before the arguments are given back: what is in both must live on."""
+    hook = hook_from_result(result, runtime)
+    if args is not None and args.stubs:
+        hook.settle()
+        args.dispose()
+    return hook
+
+
+def _start(awaitable: Any, args: Payload | None, runtime: Runtime, callee: Any = None) -> Hook:
+    pending: PendingHook | None = None
+    outcome: Hook | None = None
+
+    def done(result: Any, error: BaseException | None) -> None:
+        nonlocal outcome
+        if error is None:
+            hook = _finish(result, args, runtime)
+        else:
+            if args is not None:
+                args.dispose()
+            runtime.call_failed(callee, error)
+            hook = ErrorHook(error if isinstance(error, Exception) else RpcError("The call was cancelled."))
+        if pending is None:
+            outcome = hook
+        else:
+            pending.resolve(hook)
+
+    runtime.start(awaitable, done)
+    if outcome is not None:
+        return outcome
+    pending = PendingHook(runtime)
+    return pending
+
+
+def _get(value: Any, path: Path, runtime: Runtime) -> Hook:
+    if path and runtime.is_backed_up:
+        result = PendingHook(runtime)
+        runtime.enqueue(lambda: result.resolve(_get_now(value, path, runtime)))
+        return result
+    return _get_now(value, path, runtime)
+
+
+def _get_now(value: Any, path: Path, runtime: Runtime) -> Hook:
+    found = value
+    try:
+        for index, step in enumerate(path):
+            if isinstance(found, Proxy):
+                return found._hook.get((*found._path, *path[index:]))
+            if inspect.isawaitable(found):
+                return _start(found, None, runtime).get(path[index:])
+            found = take_step(found, step)
+    except Exception as error:  # whatever a getter raises is the read's answer
+        return ErrorHook(error)
+    if path and inspect.isawaitable(found) and not isinstance(found, Proxy):
+        return _start(found, None, runtime)
+    hook = hook_from_result(found, runtime)
+    if not path:
+        # A duplicate of a value that its first reference may dispose.
+        hook.settle()
+    return hook
+
+
+def _fit(callee: Callable[..., Any], values: list[Any], *, keep_surplus: bool) -> list[Any]:
+    """Leave arguments out that the callee does not take, and ``undefined`` where it has a default of its own."""
+    if isinstance(callee, (types.FunctionType, types.MethodType)) and UNDEFINED not in values:
+        code = getattr(callee, "__code__", None)
+        if code is not None:
+            room = code.co_argcount - isinstance(callee, types.MethodType)
+            return values if code.co_flags & _VARARGS or len(values) <= room else values[:room]
+    try:
+        parameters = list(inspect.signature(callee).parameters.values())
+    except (TypeError, ValueError):
+        # Some builtins do not tell. They get what was sent.
+        return [None if value is UNDEFINED else value for value in values]
+    taken: list[Any] = []
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    is_open = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    for index, value in enumerate(values):
+        if index < len(positional):
+            default = positional[index].default
+            taken.append(value if value is not UNDEFINED else None if default is inspect.Parameter.empty else default)
+        elif is_open or keep_surplus:
+            taken.append(None if value is UNDEFINED else value)
+    return taken
+
+
+def _describe_bad_call(callee: Any, error: Exception, path: Path, values: list[Any]) -> Exception:
+    """Return `error`, or one that does not show our names if the arguments did not fit the callee at all."""
+    traceback = error.__traceback__
+    if isinstance(error, TypeError) and traceback is not None and traceback.tb_next is None:
+        name = ".".join(map(str, path)) or "the function"
+        target = functools.partial(callee) if not isinstance(callee, CALLABLES) else callee
+        try:
+            inspect.signature(target).bind(*values)
+        except TypeError as mismatch:
+            return TypeError(f"{name!r} cannot be called with {len(values)} argument(s): {mismatch}")
+        except ValueError:
+            return error
+    return error

@@ -1,0 +1,828 @@
+"""The session as a machine: two tables of references, eight messages, and no socket.
+
+It is fed messages (:meth:`Machine.receive`) and asked for messages (:attr:`Machine.outbox`). Every message is handled
+at
+once, in order; nothing here waits. What a peer sends can end the session, never raise: :attr:`Machine.close_request`
+then
+says how the connection is to be closed.
+
+Ids: 0 is each side's main object. A positive id was chosen by the side that made the call, a negative one by the side
+that gave the object out; neither is ever used twice. An id towards the peer is never given out twice for one object
+either, since
+JavaScript peers give back one reference however often they got it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
+
+from itx_notebook.capnweb.protocol.errors import (
+    RpcAborted,
+    RpcDisconnected,
+    RpcDisposed,
+    RpcError,
+    RpcProtocolError,
+    as_exception,
+)
+from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
+from itx_notebook.capnweb.protocol.limits import Limits
+from itx_notebook.capnweb.protocol.local import ValueHook
+from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
+from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
+from itx_notebook.capnweb.protocol.pending import CANCELLED
+from itx_notebook.capnweb.protocol.pipes import Readable, Writable
+from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, Serializer, encode_error
+from itx_notebook.capnweb.protocol.wire import MAX_SAFE_INTEGER, decode, encode
+
+__all__ = ["Machine", "Options", "PeerVersion", "Stats"]
+
+PeerVersion = Literal["0.8", "0.12"]
+
+_MAX: Final = MAX_SAFE_INTEGER
+_SCALARS: Final = frozenset({type(None), bool, str})
+_SHUT_DOWN: Final = "RPC session was shut down by disposing the main stub"
+_CLOSE_CODE: Final = 3000
+"""With which npm ``capnweb`` closes a WebSocket whose session has ended."""
+
+
+class Stats(NamedTuple):
+    """How many references a session holds, its main objects counted: (1, 1) when all is given back."""
+
+    imports: int
+    exports: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a session behaves.
+
+    Attributes
+    ----------
+    limits : Limits
+        What it takes from its peer.
+    peer_version : {"0.8", "0.12"}
+        The npm ``capnweb`` whose dialect is spoken. With ``"0.8"`` URLs go out as text, which every peer understands.
+    keep_undefined : bool
+        Deliver ``undefined`` as :data:`UNDEFINED` instead of ``None``.
+    encoders : mapping of type to callable
+        For values of further types: each turns one into a value the protocol knows.
+    on_send_error : callable, optional
+        Sees each exception before it is sent, and may return the one to send instead, with its traceback. Without it no
+        traceback leaves, but the message does.
+    on_call_error : callable, optional
+        Hears of each exception that leaves a method or callback of this side.
+    """
+
+    limits: Limits = field(default_factory=Limits)
+    peer_version: PeerVersion = "0.8"
+    keep_undefined: bool = False
+    encoders: Mapping[type, Encoder] = field(default_factory=dict)
+    on_send_error: ErrorFilter | None = None
+    on_call_error: Callable[[Any, BaseException], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.peer_version not in ("0.8", "0.12"):
+            raise ValueError(f"peer_version is {self.peer_version!r}; it is '0.8' or '0.12'.")
+
+
+class _Export:
+    """An object the peer may refer to."""
+
+    __slots__ = ("auto_release", "hook", "is_pulled", "refcount")
+
+    def __init__(self, hook: Hook, *, auto_release: bool = False) -> None:
+        self.hook = hook
+        self.refcount = 1
+        self.is_pulled = False
+        self.auto_release = auto_release
+
+
+class _Import:
+    """An object of the peer's, or the result of a call to it."""
+
+    __slots__ = (
+        "id",
+        "is_promise",
+        "is_pulled",
+        "is_stream",
+        "local_refs",
+        "machine",
+        "registrations",
+        "remote_refs",
+        "resolution",
+        "waiters",
+    )
+
+    def __init__(self, machine: Machine, import_id: int, *, is_promise: bool) -> None:
+        self.machine = machine
+        self.id = import_id
+        self.is_promise = is_promise
+        self.is_pulled = False
+        self.is_stream = False
+        self.local_refs = 0
+        self.remote_refs = 1
+        self.resolution: Hook | None = None
+        self.waiters: list[Waiter] | None = None
+        self.registrations: list[Registration] | None = None
+
+    def settle(self, hook: Hook) -> None:
+        """Become `hook`: wake who waits."""
+        self.resolution = hook
+        waiters, self.waiters = self.waiters, None
+        registrations, self.registrations = self.registrations, None
+        if waiters:
+            for waiter in waiters:
+                hook.pull(waiter)
+        if registrations:
+            for registration in registrations:
+                if registration.owner is not None:
+                    registration.owner.pop(registration, None)
+                    registration.owner = None
+                    hook.on_broken(registration)
+
+
+class ImportHook(Hook):
+    """One local reference to an object of the peer's."""
+
+    __slots__ = ("_entry",)
+
+    def __init__(self, entry: _Import) -> None:
+        self._entry: _Import | None = entry
+        entry.local_refs += 1
+
+    def invoke(self, path: Path, values: list[Any]) -> Hook:
+        entry = self._entry
+        if entry is None:
+            return ErrorHook(RpcDisposed())
+        if entry.resolution is not None:
+            return entry.resolution.invoke(path, values)
+        return entry.machine.send_call(entry.id, path, Payload(values, entry.machine.runtime))
+
+    def call(self, path: Path, args: Payload) -> Hook:
+        entry = self._entry
+        if entry is None:
+            args.dispose()
+            return ErrorHook(RpcDisposed())
+        if entry.resolution is not None:
+            return entry.resolution.call(path, args)
+        return entry.machine.send_call(entry.id, path, args)
+
+    def get(self, path: Path) -> Hook:
+        entry = self._entry
+        if entry is None:
+            return ErrorHook(RpcDisposed())
+        if not path:
+            return self.dup()
+        if entry.resolution is not None:
+            return entry.resolution.get(path)
+        return entry.machine.send_get(entry.id, path)
+
+    def map(self, path: Path, function: MapFunction) -> Hook:
+        entry = self._entry
+        if entry is None:
+            return ErrorHook(RpcDisposed()).map(path, function)
+        if entry.resolution is not None:
+            return entry.resolution.map(path, function)
+        return entry.machine.send_map(entry.id, path, function)
+
+    def pull(self, waiter: Waiter) -> None:
+        entry = self._entry
+        if entry is None:
+            waiter.reject(RpcDisposed(CANCELLED))
+        elif entry.resolution is not None:
+            entry.resolution.pull(waiter)
+        elif isinstance(waiter, _Answer) and waiter.machine is entry.machine and entry.is_promise:
+            # The peer has the value, or will: it is told which one is meant.
+            waiter.forward(entry.id)
+        elif entry.is_promise:
+            entry.machine.send_pull(entry, waiter)
+        else:
+            runtime = entry.machine.runtime
+            stub = runtime.stub_type(ImportHook(entry))
+            waiter.resolve(Payload(stub, runtime, stubs=[stub], owned=True))
+
+    def dup(self) -> Hook:
+        return ErrorHook(RpcDisposed()) if self._entry is None else ImportHook(self._entry)
+
+    def dispose(self) -> None:
+        entry, self._entry = self._entry, None
+        if entry is None:
+            return
+        entry.local_refs -= 1
+        if entry.local_refs == 0:
+            if entry.resolution is not None:
+                entry.resolution.dispose()
+            elif entry.id == 0:
+                entry.machine.shut_down()
+            else:
+                entry.machine.release(entry)
+
+    def on_broken(self, registration: Registration) -> None:
+        entry = self._entry
+        if entry is None:
+            registration.fire(RpcDisposed())
+        elif entry.resolution is not None:
+            entry.resolution.on_broken(registration)
+        else:
+            entry.machine.watch(entry, registration)
+
+    def unwrap(self) -> Hook:
+        entry = self._entry
+        return self if entry is None or entry.resolution is None else entry.resolution.unwrap()
+
+    def find_id(self, machine: Machine) -> int | None:
+        """Return the id under which `machine`'s peer knows the object; ``None`` if it is not that peer's."""
+        entry = self._entry
+        if entry is None:
+            raise RpcDisposed
+        return entry.id if entry.machine is machine and entry.resolution is None else None
+
+    @property
+    def machine(self) -> Machine | None:
+        """The session the object came by; ``None`` once the reference is given back."""
+        return None if self._entry is None else self._entry.machine
+
+    def describe(self) -> str:
+        """Say for people what this refers to and how it stands."""
+        entry = self._entry
+        if entry is None:
+            return "disposed"
+        if isinstance(entry.resolution, ErrorHook):
+            return f"broken: {entry.resolution.error}"
+        if entry.id == 0:
+            return "main"
+        kind = "promise" if entry.is_promise else "object"
+        return f"{kind} {entry.id}" if entry.resolution is None else f"{kind} {entry.id}, resolved"
+
+    def __del__(self) -> None:
+        entry = self._entry
+        if entry is not None and entry.resolution is None and entry.machine.error is None:
+            self._entry = None
+            entry.machine.runtime.post(functools.partial(entry.machine.drop, entry))
+
+
+class _Answer:
+    """Waits for an export's value, to send it."""
+
+    __slots__ = ("entry", "id", "machine")
+
+    def __init__(self, machine: Machine, export_id: int, entry: _Export) -> None:
+        self.machine = machine
+        self.id = export_id
+        self.entry = entry
+
+    def resolve(self, payload: Payload) -> None:
+        self.machine.answer(self.id, self.entry, payload)
+
+    def reject(self, error: Exception) -> None:
+        self.machine.answer_error(self.id, self.entry, error)
+
+    def forward(self, import_id: int) -> None:
+        self.machine.answer_expression(self.id, self.entry, ["pipeline", import_id])
+
+
+class Machine:
+    """One side of a session.
+
+    Parameters
+    ----------
+    main : object, optional
+        The main object: an ``RpcTarget``, a callable, a stub, or any value of the protocol. ``None``: calls to it fail.
+    runtime : Runtime
+        Runs what takes time.
+    options : Options
+        How the session behaves.
+    wake : callable
+        Called when there is something in the outbox, or a request to close, where there was nothing before.
+
+    Attributes
+    ----------
+    outbox : list of bytes
+        Messages to send, in order. The driver takes the list and puts an empty one in its place.
+    close_request : tuple of (int, str) or None
+        Code and reason with which to close the connection, once the outbox is sent.
+    error : Exception or None
+        Why the session has ended.
+    """
+
+    def __init__(self, main: Any, *, runtime: Runtime, options: Options, wake: Callable[[], None]) -> None:
+        self.runtime = runtime
+        self.options = options
+        self.limits = options.limits
+        self.encoders = options.encoders
+        self.sends_urls = options.peer_version != "0.8"
+        self.keeps_undefined = options.keep_undefined
+        self.on_send_error = options.on_send_error
+        self.outbox: list[bytes] = []
+        self.close_request: tuple[int, str] | None = None
+        self.error: Exception | None = None
+        self.settled_imports = 0
+        """How many results came in: after each, somebody here may have something to say at once."""
+        self.owner: object = None
+        """The driver, for who holds a stub and wants the session."""
+        self._wake = wake
+        # Why nothing can be asked of the peer any more, though it may still be answered.
+        self._unreachable: Exception | None = None
+        self._exports: dict[int, _Export] = {0: _Export(_main_hook(main, runtime))}
+        self._imports: dict[int, _Import] = {0: _Import(self, 0, is_promise=False)}
+        # Ids of calls, each side's own; and of what this side gives out.
+        self._last_call = 0
+        self._last_peer_call = 0
+        self._last_given = 0
+        self._broken: dict[Registration, None] = {}
+        self._unanswered = 0
+        self._idle: list[Callable[[], None]] = []
+        # A result is copied before the application can change it, unless the very next message asks for it.
+        self._fresh: ValueHook | None = None
+        self._budget = Budget(self.limits.max_map_calls)
+        self._handlers: dict[str, Callable[[list[Any]], None]] = {
+            "push": self._on_push,
+            "pull": self._on_pull,
+            "resolve": self._on_resolve,
+            "reject": self._on_reject,
+            "release": self._on_release,
+            "stream": self._on_stream,
+            "pipe": self._on_pipe,
+            "abort": self._on_abort,
+        }
+
+    # What the driver does
+
+    @property
+    def main(self) -> Proxy:
+        """A new stub of the peer's main object."""
+        return self.runtime.stub_type(ImportHook(self._imports[0]) if self.error is None else ErrorHook(self.error))
+
+    def stats(self) -> Stats:
+        """Return how many references are held."""
+        return Stats(len(self._imports), len(self._exports))
+
+    def receive(self, message: bytes) -> None:
+        """Handle one message. Never raises."""
+        if self.error is not None:
+            return
+        try:
+            if len(message) > self.limits.max_message_bytes:
+                raise RpcProtocolError(
+                    f"bad RPC message: {len(message)} bytes; at most {self.limits.max_message_bytes} are allowed"
+                )
+            parts = decode(message)
+            kind = parts[0] if type(parts) is list and parts else None
+            handler = self._handlers.get(kind) if type(kind) is str else None
+            if handler is None:
+                raise RpcProtocolError(f"bad RPC message: {message[:100].decode(errors='replace')}")
+            if self._fresh is not None:
+                self._settle_fresh(parts)
+            handler(parts)
+        except Exception as error:  # whatever goes wrong here ends this session and nothing else
+            self.abort(error)
+
+    def settle(self) -> None:
+        """Copy a result nobody asked for yet. The driver calls it when no more messages are at hand."""
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None:
+            fresh.settle()
+
+    def connection_lost(self, code: int, reason: str) -> None:
+        """The connection is gone: fail what waits."""
+        self._end(RpcDisconnected(code, reason))
+
+    def input_ended(self, error: Exception) -> None:
+        """No more messages will come: fail what waits for the peer. What the peer asked for is still answered."""
+        self._unreachable = error
+        imports, self._imports = self._imports, {}
+        failed = ErrorHook(error)
+        for entry in imports.values():
+            entry.settle(failed)
+
+    def abort(self, error: BaseException) -> None:
+        """End the session, tell the peer why, and ask for the connection to be closed."""
+        if self.error is not None:
+            return
+        serializer = Serializer(self)
+        self._post(["abort", encode_error(error, serializer, 0, may_refer=False)])
+        ended = error if isinstance(error, Exception) else RpcError(str(error))
+        self._end(ended, (_CLOSE_CODE, str(error)))
+
+    def shut_down(self) -> None:
+        """End the session without a word, as disposing the main stub does."""
+        self._end(RpcDisposed(_SHUT_DOWN), (_CLOSE_CODE, _SHUT_DOWN))
+
+    def call_when_answered(self, callback: Callable[[], None]) -> None:
+        """Call `callback` as soon as every result the peer asked for is in the outbox; maybe now."""
+        if self._unanswered == 0 or self.error is not None:
+            callback()
+        else:
+            self._idle.append(callback)
+
+    # What hooks do
+
+    def send_call(self, import_id: int, path: Path, args: Payload) -> Hook:
+        """Call the peer. Raises for arguments that cannot be sent; nothing was sent then."""
+        if self._unreachable is not None:
+            args.dispose()
+            return ErrorHook(self._unreachable)
+        values = args.value
+        for value in values:
+            kind = type(value)
+            if kind not in _SCALARS and not (kind is int and -_MAX <= value <= _MAX):
+                break
+        else:
+            self._post(["push", ["pipeline", import_id, path, values]])
+            return self._new_call()
+        serializer = Serializer(self, for_call=True)
+        try:
+            encoded = serializer.encode_all(values)
+            self._post_checked(["push", ["pipeline", import_id, path, encoded]], serializer)
+        finally:
+            if args.owned:
+                args.dispose()
+        return self._new_call()
+
+    def send_get(self, import_id: int, path: Path) -> Hook:
+        """Read a property at the peer."""
+        if self._unreachable is not None:
+            return ErrorHook(self._unreachable)
+        self._post(["push", ["pipeline", import_id, path]])
+        return self._new_call()
+
+    def send_map(self, import_id: int, path: Path, function: MapFunction) -> Hook:
+        """Have the peer run a recorded function."""
+        if self._unreachable is not None:
+            function.dispose()
+            return ErrorHook(self._unreachable)
+        captures: list[list[Any]] = []
+        for hook in function.captures:
+            source = hook.unwrap()
+            known = source.find_id(self) if isinstance(source, ImportHook) else None
+            captures.append(["export", self._export(hook.dup())] if known is None else ["import", known])
+        self._post(["push", ["remap", import_id, path, captures, function.instructions]])
+        function.dispose()
+        return self._new_call()
+
+    def send_pull(self, entry: _Import, waiter: Waiter) -> None:
+        """Ask for a result; a promise of the peer's comes by itself."""
+        if entry.waiters is None:
+            entry.waiters = [waiter]
+        else:
+            entry.waiters.append(waiter)
+        if entry.id > 0 and not entry.is_pulled:
+            entry.is_pulled = True
+            self._post(["pull", entry.id])
+
+    def release(self, entry: _Import) -> None:
+        """Give an unresolved import back; who waits for it hears that it was cancelled."""
+        if self._imports.pop(entry.id, None) is not None and self.error is None:
+            self._post(["release", entry.id, entry.remote_refs])
+        for registration in entry.registrations or ():
+            registration.unregister()
+        entry.settle(ErrorHook(RpcDisposed(CANCELLED)))
+
+    def drop(self, entry: _Import) -> None:
+        """Give back a reference that was garbage-collected."""
+        entry.local_refs -= 1
+        if entry.local_refs == 0 and entry.resolution is None and entry.id != 0:
+            self.release(entry)
+
+    def watch(self, entry: _Import, registration: Registration) -> None:
+        """Fire `registration` when `entry` breaks, or the session ends."""
+        registration.owner = self._broken
+        self._broken[registration] = None
+        if entry.registrations is None:
+            entry.registrations = []
+        entry.registrations.append(registration)
+
+    # What serializers ask
+
+    def encode_proxy(self, proxy: Proxy, serializer: Serializer) -> Any:
+        """Return the expression of a stub or promise; one of the peer's own goes back by its id."""
+        hook = proxy._hook.unwrap()
+        path = proxy._path
+        known = hook.find_id(self) if isinstance(hook, ImportHook) else None
+        if known is not None:
+            if path:
+                return ["pipeline", known, path]
+            return ["pipeline" if proxy._is_promise else "import", known]
+        if path or proxy._is_promise:
+            export_id = self._give(hook.get(path) if path else hook.dup(), serializer)
+            serializer.after.append(lambda: self._pull_export(export_id))
+            return ["promise", export_id]
+        return ["export", self._give(hook.dup(), serializer)]
+
+    def encode_target(self, target: Any, serializer: Serializer) -> Any:
+        """Return the expression of a target or callable: a fresh id, each time."""
+        return ["export", self._give(take_reference(target, self.runtime, for_call=serializer.for_call), serializer)]
+
+    def encode_readable(self, readable: Readable, serializer: Serializer) -> Any:
+        """Return the expression of a stream to be read at the peer."""
+        raise NotImplementedError
+
+    def encode_writable(self, writable: Writable, serializer: Serializer) -> Any:
+        """Return the expression of a stream to be written at the peer."""
+        raise NotImplementedError
+
+    # What evaluators ask
+
+    def find(self, export_id: int) -> Hook:
+        """Return what the peer refers to."""
+        entry = self._exports.get(export_id)
+        if entry is None:
+            raise RpcProtocolError(f"no such entry on exports table: {export_id}")
+        return entry.hook
+
+    def introduce(self, import_id: int, *, is_promise: bool) -> Hook:
+        """Return a reference to something of the peer's, new or known."""
+        entry = self._imports.get(import_id)
+        if entry is None:
+            if len(self._imports) > self.limits.max_imports:
+                raise RpcProtocolError(f"The peer made this side hold more than {self.limits.max_imports} objects.")
+            entry = self._imports[import_id] = _Import(self, import_id, is_promise=is_promise)
+            return ImportHook(entry)
+        if is_promise or entry.is_promise:
+            return ErrorHook(RpcError("Bug in RPC system: The peer sent a promise reusing an existing export ID."))
+        entry.remote_refs += 1
+        return ImportHook(entry)
+
+    def take_readable(self, pipe_id: int) -> Readable:
+        """Return the readable end of a pipe."""
+        raise NotImplementedError
+
+    def introduce_writable(self, import_id: int) -> Writable:
+        """Return a stream of the peer's that is written from here."""
+        raise NotImplementedError
+
+    def collect_blob(self, type_: str, readable: Readable) -> Hook:
+        """Return a blob as a promise."""
+        raise NotImplementedError
+
+    def make_map(self, captures: list[Hook], instructions: list[Any]) -> MapFunction:
+        """Return a recorded function of the peer's; all of one message share a budget."""
+        return MapFunction(captures, instructions, self._budget, self.limits)
+
+    # Messages
+
+    def _on_push(self, message: list[Any]) -> None:
+        self._last_peer_call += 1
+        export_id = self._last_peer_call
+        hook = self._evaluate_push(message)
+        if self.error is not None:
+            # What was called ended the session.
+            hook.dispose()
+            return
+        self._exports[export_id] = _Export(hook)
+        if type(hook) is ValueHook and hook.is_borrowed:
+            self._fresh = hook
+
+    def _evaluate_push(self, message: list[Any]) -> Hook:
+        if len(message) < 2:
+            raise RpcProtocolError(f"bad RPC message: {message[0]!r} without an expression")
+        if len(self._exports) > self.limits.max_exports:
+            raise RpcProtocolError(
+                f"The peer holds more than {self.limits.max_exports} objects and calls of this side."
+            )
+        if self._budget.left != self.limits.max_map_calls:
+            self._budget = Budget(self.limits.max_map_calls)
+        expression = message[1]
+        if type(expression) is list and expression and expression[0] == "pipeline":
+            return Evaluator(self).evaluate_reference(expression, 0)
+        return _hook_of(Evaluator(self).evaluate(expression))
+
+    def _on_pull(self, message: list[Any]) -> None:
+        export_id = _id_of(message, 2)
+        if export_id not in self._exports:
+            raise RpcProtocolError(f"no such export ID: {export_id}")
+        self._pull_export(export_id)
+
+    def _pull_export(self, export_id: int) -> None:
+        entry = self._exports.get(export_id)
+        if entry is None or entry.is_pulled:
+            return
+        entry.is_pulled = True
+        self._unanswered += 1
+        entry.hook.pull(_Answer(self, export_id, entry))
+
+    def _on_resolve(self, message: list[Any]) -> None:
+        entry = self._find_import(message)
+        value = message[2]
+        kind = type(value)
+        if kind is list or kind is dict or (kind is int and not -_MAX <= value <= _MAX):
+            hook = _hook_of(Evaluator(self).evaluate(value))
+        else:
+            hook = ValueHook(Payload(value, self.runtime, owned=True))
+        self._settle_import(entry, hook)
+
+    def _on_reject(self, message: list[Any]) -> None:
+        entry = self._find_import(message)
+        payload = Evaluator(self).evaluate(message[2])
+        if payload.stubs or payload.promises:
+            payload.dispose()
+            raise RpcProtocolError("bad RPC message: an error cannot carry references")
+        self._settle_import(entry, ErrorHook(as_exception(payload.value)))
+
+    def _find_import(self, message: list[Any]) -> _Import | None:
+        if len(message) < 3:
+            raise RpcProtocolError(f"bad RPC message: {message[0]!r} without a value")
+        entry = self._imports.get(_id_of(message, 3))
+        if entry is not None and not entry.is_promise:
+            raise RpcProtocolError(f"bad RPC message: {message[0]!r} of {entry.id}, which is no promise")
+        return entry
+
+    def _settle_import(self, entry: _Import | None, hook: Hook) -> None:
+        if entry is None:
+            # Given up before the answer came. What is in it is given back.
+            hook.dispose()
+            return
+        del self._imports[entry.id]
+        self.settled_imports += 1
+        entry.settle(hook)
+        if not entry.is_stream:
+            self._post(["release", entry.id, entry.remote_refs])
+
+    def _on_release(self, message: list[Any]) -> None:
+        export_id = _id_of(message, 3)
+        count = parse_id(message[2])
+        entry = self._exports.get(export_id)
+        if entry is None:
+            raise RpcProtocolError(f"no such export ID: {export_id}")
+        if export_id == 0 or not 1 <= count <= entry.refcount:
+            raise RpcProtocolError(f"bad RPC message: release of {count} references to {export_id}")
+        entry.refcount -= count
+        if entry.refcount == 0:
+            del self._exports[export_id]
+            entry.hook.dispose()
+
+    def _on_stream(self, message: list[Any]) -> None:
+        self._last_peer_call += 1
+        export_id = self._last_peer_call
+        hook = self._evaluate_push(message)
+        if self.error is not None:
+            hook.dispose()
+            return
+        self._exports[export_id] = _Export(hook, auto_release=True)
+        self._pull_export(export_id)
+
+    def _on_pipe(self, message: list[Any]) -> None:
+        raise NotImplementedError
+
+    def _on_abort(self, message: list[Any]) -> None:
+        payload = Evaluator(self).evaluate(message[1] if len(message) > 1 else ["undefined"])
+        payload.dispose()
+        error = RpcAborted(payload.value)
+        self._end(error, (_CLOSE_CODE, str(payload.value)))
+
+    def _settle_fresh(self, message: list[Any]) -> None:
+        fresh, self._fresh = self._fresh, None
+        if fresh is None:
+            return
+        if message[0] == "pull" and len(message) == 2 and message[1] == self._last_peer_call:
+            return
+        fresh.settle()
+
+    # Answers
+
+    def answer(self, export_id: int, entry: _Export, payload: Payload) -> None:
+        """Send a result."""
+        value = payload.value
+        kind = type(value)
+        if kind in _SCALARS or (kind is int and -_MAX <= value <= _MAX):
+            self.answer_expression(export_id, entry, value)
+            return
+        if not self._awaits(export_id, entry):
+            return
+        serializer = Serializer(self)
+        try:
+            expression = serializer.encode_root(value)
+            message = self._encode_checked(["resolve", export_id, expression], serializer)
+        except (TypeError, ValueError, RpcError) as error:
+            self.answer_error(export_id, entry, error)
+            return
+        self._send(message)
+        for action in serializer.after:
+            action()
+        self._answered(export_id, entry)
+
+    def answer_expression(self, export_id: int, entry: _Export, expression: Any) -> None:
+        """Send a result that is an expression already."""
+        if self._awaits(export_id, entry):
+            self._post(["resolve", export_id, expression])
+            self._answered(export_id, entry)
+
+    def answer_error(self, export_id: int, entry: _Export, error: Exception) -> None:
+        """Send a failure. References in its properties are left out: the peer could not give them back."""
+        if self._awaits(export_id, entry):
+            self._post(["reject", export_id, encode_error(error, Serializer(self), 0, may_refer=False)])
+            self._answered(export_id, entry)
+
+    def _awaits(self, export_id: int, entry: _Export) -> bool:
+        """Whether the peer still wants this answer."""
+        if self.error is None and self._exports.get(export_id) is entry:
+            return True
+        self._count_answer()
+        return False
+
+    def _answered(self, export_id: int, entry: _Export) -> None:
+        if entry.auto_release:
+            del self._exports[export_id]
+            entry.hook.dispose()
+        self._count_answer()
+
+    def _count_answer(self) -> None:
+        self._unanswered -= 1
+        if self._unanswered == 0 and self._idle:
+            idle, self._idle = self._idle, []
+            for callback in idle:
+                callback()
+
+    # Small things
+
+    def _post(self, tree: list[Any]) -> None:
+        self._send(encode(tree))
+
+    def _post_checked(self, tree: list[Any], serializer: Serializer) -> None:
+        self._send(self._encode_checked(tree, serializer))
+        for action in serializer.after:
+            action()
+
+    def _encode_checked(self, tree: list[Any], serializer: Serializer) -> bytes:
+        message = encode(tree)
+        if len(message) > self.limits.max_message_bytes:
+            serializer.roll_back()
+            raise ValueError(
+                f"Cannot serialize value: a message of {len(message)} bytes, and at most "
+                f"{self.limits.max_message_bytes} are allowed. Send it in parts, or as a stream."
+            )
+        return message
+
+    def _send(self, message: bytes) -> None:
+        outbox = self.outbox
+        if not outbox:
+            self._wake()
+        outbox.append(message)
+
+    def _new_call(self) -> Hook:
+        self._last_call += 1
+        entry = self._imports[self._last_call] = _Import(self, self._last_call, is_promise=True)
+        return ImportHook(entry)
+
+    def _export(self, hook: Hook) -> int:
+        self._last_given -= 1
+        self._exports[self._last_given] = _Export(hook)
+        return self._last_given
+
+    def _give(self, hook: Hook, serializer: Serializer) -> int:
+        export_id = self._export(hook)
+        serializer.undo.append(functools.partial(self._take_back, export_id))
+        return export_id
+
+    def _take_back(self, export_id: int) -> None:
+        entry = self._exports.pop(export_id, None)
+        if entry is not None:
+            entry.hook.dispose()
+
+    def _end(self, error: Exception, close: tuple[int, str] | None = None) -> None:
+        if self.error is not None:
+            return
+        self.error = self._unreachable = error
+        self._fresh = None
+        self.close_request = close
+        failed = ErrorHook(error)
+        imports, self._imports = self._imports, {}
+        exports, self._exports = self._exports, {}
+        for registration in list(self._broken):
+            registration.fire(error)
+        for entry in imports.values():
+            entry.settle(failed)
+        for export in exports.values():
+            export.hook.dispose()
+        idle, self._idle = self._idle, []
+        for callback in idle:
+            callback()
+        self._wake()
+
+
+def _main_hook(main: Any, runtime: Runtime) -> Hook:
+    if main is None:
+        return ErrorHook(RpcError("This connection has no main object."))
+    if isinstance(main, Proxy):
+        return take_reference(main, runtime)
+    if type(main) in ATOMS or isinstance(main, (dict, list, tuple)):
+        return ValueHook(Payload(main, runtime))
+    return runtime.refer(main)
+
+
+def _hook_of(payload: Payload) -> Hook:
+    """Return the hook of what came off the wire; a promise at the root stands for itself."""
+    value = payload.value
+    if isinstance(value, Proxy) and value._is_promise:
+        return value._hook
+    return ValueHook(payload)
+
+
+def _id_of(message: list[Any], length: int) -> int:
+    if len(message) < length:
+        raise RpcProtocolError(f"bad RPC message: {message[0]!r} with {len(message)} elements")
+    return parse_id(message[1])

@@ -1,0 +1,244 @@
+"""A value on its way in or out, with the references inside it, and who has to give them back.
+
+A payload is **borrowed** while it is just what an application handed over: nothing in it is touched, and it costs
+nothing. It is **owned** once it came off the wire, or was copied (:meth:`Payload.own`): then every stub in it is a
+reference of
+its own, listed, and :meth:`Payload.dispose` gives them back. Promises inside stand in a list with the place where their
+value goes (:meth:`Payload.deliver`).
+
+Whatever an application passes or returns is duplicated, never taken: its own stubs stay its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any, Final
+
+from itx_notebook.capnweb.protocol.hooks import Hook, Proxy, Runtime
+from itx_notebook.capnweb.protocol.targets import RpcTarget
+
+__all__ = ["ATOMS", "CALLABLES", "Payload", "take_reference"]
+
+ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
+"""Types whose values hold no references and never change."""
+
+CALLABLES: Final = (
+    types.FunctionType,
+    types.MethodType,
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    functools.partial,
+)
+"""What is passed by reference because it can be called. Classes and instances with ``__call__`` are not: wrap them."""
+
+MAX_COPY_DEPTH: Final = 256
+
+Location = tuple[Any, Any, Proxy]
+"""Container, key or index, promise; the container is ``None`` where the promise is the value itself."""
+
+
+class Payload:
+    """A value and the references in it.
+
+    Parameters
+    ----------
+    value : Any
+        The value.
+    runtime : Runtime
+        Wraps the targets and functions that are found when the payload is copied.
+    stubs, promises : list, optional
+        The references in an owned payload.
+    owned : bool
+        Whether the references are the payload's own.
+    """
+
+    __slots__ = ("owned", "promises", "runtime", "stubs", "value")
+
+    def __init__(
+        self,
+        value: Any,
+        runtime: Runtime,
+        *,
+        stubs: list[Proxy] | None = None,
+        promises: list[Location] | None = None,
+        owned: bool = False,
+    ) -> None:
+        self.value = value
+        self.runtime = runtime
+        self.stubs = stubs
+        self.promises = promises
+        self.owned = owned
+
+    def own(self, *, for_call: bool = False) -> None:
+        """Copy containers and duplicate references, so that nothing outside can change or dispose them.
+
+        Parameters
+        ----------
+        for_call : bool
+            Whether this is a call's arguments: a target with a ``dup`` method is then duplicated by it.
+
+        Raises
+        ------
+        TypeError
+            The value holds something that cannot be passed on.
+        """
+        if self.owned:
+            return
+        self.owned = True
+        if type(self.value) in ATOMS:
+            return
+        copier = _Copier(self.runtime, for_call=for_call)
+        try:
+            self.value = copier.copy(self.value, None, None, 0)
+        except BaseException:
+            copier.dispose()
+            raise
+        self.stubs, self.promises = copier.stubs, copier.promises
+
+    def dispose(self) -> None:
+        """Give the references back. Repeating is harmless; a borrowed payload holds none."""
+        stubs, self.stubs = self.stubs, None
+        if stubs:
+            for stub in stubs:
+                stub._hook.dispose()
+        promises, self.promises = self.promises, None
+        if promises:
+            for _, _, promise in promises:
+                if not promise._path:
+                    promise._hook.dispose()
+
+    def deliver(self, done: Callable[[Exception | None], None]) -> None:
+        """Put the values of all promises in their places, nested ones too, then call `done` with the first error.
+
+        Calls `done` synchronously if there are no promises, or all are settled.
+        """
+        promises = self.promises
+        if not promises:
+            done(None)
+            return
+        self.promises = None
+        delivery = _Delivery(self, len(promises), done)
+        for container, key, promise in promises:
+            hook = promise._hook.get(promise._path) if promise._path else promise._hook
+            hook.pull(_Place(delivery, container, key, hook))
+
+
+class _Delivery:
+    """Counts the promises of a payload down."""
+
+    __slots__ = ("done", "error", "left", "payload")
+
+    def __init__(self, payload: Payload, left: int, done: Callable[[Exception | None], None]) -> None:
+        self.payload = payload
+        self.left = left
+        self.done = done
+        self.error: Exception | None = None
+
+    def count(self, error: Exception | None) -> None:
+        self.left -= 1
+        if error is not None and self.error is None:
+            self.error = error
+        if self.left == 0:
+            self.done(self.error)
+
+
+class _Place:
+    """Waits for one promise of a payload and puts its value where it belongs."""
+
+    __slots__ = ("container", "delivery", "hook", "key")
+
+    def __init__(self, delivery: _Delivery, container: Any, key: Any, hook: Hook) -> None:
+        self.delivery = delivery
+        self.container = container
+        self.key = key
+        self.hook = hook
+
+    def resolve(self, payload: Payload) -> None:
+        try:
+            payload.own()
+        except (TypeError, ValueError) as error:
+            self.delivery.count(error)
+            return
+        payload.deliver(functools.partial(self._put, payload))
+
+    def _put(self, payload: Payload, error: Exception | None) -> None:
+        if error is None:
+            parent = self.delivery.payload
+            # The references in the value live as long as the whole it became part of.
+            if payload.stubs:
+                parent.stubs = [*(parent.stubs or ()), *payload.stubs]
+            if self.container is None:
+                parent.value = payload.value
+            else:
+                self.container[self.key] = payload.value
+        self.delivery.count(error)
+
+    def reject(self, error: Exception) -> None:
+        self.delivery.count(error)
+
+
+def take_reference(value: Any, runtime: Runtime, *, for_call: bool = False) -> Hook:
+    """Return a new reference to a proxy, target or callable.
+
+    With `for_call`, a target that has a ``dup`` method is asked for a copy, and that is referred to.
+    """
+    if isinstance(value, Proxy):
+        hook = value._hook.unwrap()
+        return hook.get(value._path) if value._path else hook.dup()
+    if for_call and isinstance(value, RpcTarget):
+        duplicate = getattr(type(value), "dup", None)
+        if duplicate is not None:
+            return runtime.refer(duplicate(value))
+    return runtime.refer(value)
+
+
+class _Copier:
+    """Copies one value, collecting what it duplicates."""
+
+    __slots__ = ("for_call", "promises", "runtime", "stubs")
+
+    def __init__(self, runtime: Runtime, *, for_call: bool) -> None:
+        self.runtime = runtime
+        self.for_call = for_call
+        self.stubs: list[Proxy] = []
+        self.promises: list[Location] = []
+
+    def dispose(self) -> None:
+        for stub in self.stubs:
+            stub._hook.dispose()
+        for _, _, promise in self.promises:
+            promise._hook.dispose()
+
+    def copy(self, value: Any, container: Any, key: Any, depth: int) -> Any:
+        kind = type(value)
+        if kind in ATOMS:
+            return value
+        if depth >= MAX_COPY_DEPTH:
+            raise ValueError("Serialization exceeded maximum allowed depth. (Does the message contain cycles?)")
+        if kind is list or kind is tuple:
+            items = [None] * len(value)
+            for index, item in enumerate(value):
+                items[index] = item if type(item) in ATOMS else self.copy(item, items, index, depth + 1)
+            return items
+        if kind is dict:
+            members: dict[str, Any] = dict(value)
+            for name, item in value.items():
+                if type(item) not in ATOMS:
+                    members[name] = self.copy(item, members, name, depth + 1)
+            return members
+        if isinstance(value, Proxy):
+            if value._is_promise or value._path:
+                promise = self.runtime.promise_type(take_reference(value, self.runtime))
+                self.promises.append((container, key, promise))
+                return promise
+            return self._keep(take_reference(value, self.runtime))
+        if isinstance(value, (RpcTarget, *CALLABLES)):
+            return self._keep(take_reference(value, self.runtime, for_call=self.for_call))
+        return value
+
+    def _keep(self, hook: Hook) -> Proxy:
+        stub = self.runtime.stub_type(hook)
+        self.stubs.append(stub)
+        return stub

@@ -1,0 +1,136 @@
+"""A result that is not there yet, and a call that nobody stands behind to hear it raise."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Registration, Runtime, Waiter
+from itx_notebook.capnweb.protocol.mapping import MapFunction
+from itx_notebook.capnweb.protocol.payload import Payload
+
+__all__ = ["CANCELLED", "PendingHook", "call_hook"]
+
+CANCELLED: Final = "RPC was canceled because the RpcPromise was disposed."
+
+
+class PendingHook(Hook):
+    """A result that is not there yet: operations queue, and are delivered in order before anybody hears the value."""
+
+    __slots__ = ("_disposed", "_hook", "_queue", "_runtime", "_waiters")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._hook: Hook | None = None
+        self._queue: deque[Callable[[Hook], None]] = deque()
+        self._waiters: list[Waiter] = []
+        self._disposed = False
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the result is still to come."""
+        return self._hook is None
+
+    def resolve(self, hook: Hook) -> None:
+        """Become `hook`. Only the first time counts."""
+        if self._hook is not None:
+            hook.dispose()
+            return
+        # What a delivered call asks of this same hook queues behind what was asked before.
+        queue = self._queue
+        while queue:
+            queue.popleft()(hook)
+        self._hook = hook
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            hook.pull(waiter)
+        if self._disposed:
+            hook.dispose()
+        elif not waiters:
+            hook.settle()
+
+    def reject(self, error: Exception) -> None:
+        """Become a failure."""
+        self.resolve(ErrorHook(error))
+
+    def invoke(self, path: Path, values: list[Any]) -> Hook:
+        return (
+            self.call(path, Payload(values, self._runtime)) if self._hook is None else self._hook.invoke(path, values)
+        )
+
+    def call(self, path: Path, args: Payload) -> Hook:
+        if self._hook is not None:
+            return self._hook.call(path, args)
+        if self._disposed:
+            args.dispose()
+            return ErrorHook(RpcDisposed())
+        args.own(for_call=True)
+        result = PendingHook(self._runtime)
+        self._queue.append(lambda hook: result.resolve(call_hook(hook, path, args)))
+        return result
+
+    def get(self, path: Path) -> Hook:
+        if self._hook is not None:
+            return self._hook.get(path)
+        if self._disposed:
+            return ErrorHook(RpcDisposed())
+        result = PendingHook(self._runtime)
+        self._queue.append(lambda hook: result.resolve(hook.get(path)))
+        return result
+
+    def map(self, path: Path, function: MapFunction) -> Hook:
+        if self._hook is not None:
+            return self._hook.map(path, function)
+        result = PendingHook(self._runtime)
+        self._queue.append(lambda hook: result.resolve(hook.map(path, function)))
+        return result
+
+    def pull(self, waiter: Waiter) -> None:
+        if self._hook is not None:
+            self._hook.pull(waiter)
+        elif self._disposed:
+            waiter.reject(RpcDisposed(CANCELLED))
+        else:
+            self._waiters.append(waiter)
+
+    def dup(self) -> Hook:
+        if self._hook is not None:
+            return self._hook.dup()
+        copy = PendingHook(self._runtime)
+        self._queue.append(lambda hook: copy.resolve(hook.dup()))
+        return copy
+
+    def dispose(self) -> None:
+        if self._disposed:
+            return
+        self._disposed = True
+        if self._hook is not None:
+            self._hook.dispose()
+            return
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            waiter.reject(RpcDisposed(CANCELLED))
+
+    def on_broken(self, registration: Registration) -> None:
+        if self._hook is not None:
+            self._hook.on_broken(registration)
+        else:
+            self._queue.append(lambda hook: hook.on_broken(registration))
+
+    def settle(self) -> None:
+        if self._hook is not None:
+            self._hook.settle()
+
+    def unwrap(self) -> Hook:
+        return self if self._hook is None else self._hook.unwrap()
+
+
+def call_hook(hook: Hook, path: Sequence[str | int], args: Payload) -> Hook:
+    """Call `hook`, and return a value that cannot be sent as a failure too: there is no call site left to raise at."""
+    try:
+        return hook.call(tuple(path), args)
+    except (TypeError, ValueError, RpcError) as error:
+        args.dispose()
+        return ErrorHook(error)

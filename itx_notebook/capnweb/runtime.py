@@ -1,0 +1,161 @@
+"""How calls to objects of this process run on asyncio, in the order they were made.
+
+A method's first stretch, up to its first wait, must come before later calls. Where Python can start a task at once
+(3.12) it does. Before,
+a new task begins in the loop's next turn, and until then later calls queue behind it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import threading
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final
+
+from itx_notebook.capnweb.protocol.hooks import Hook, Proxy
+from itx_notebook.capnweb.protocol.local import TargetHook
+
+__all__ = ["AsyncioRuntime", "get_runtime"]
+
+_log: Final = logging.getLogger("itx_notebook.capnweb")
+
+CallErrorHandler = Callable[[Any, BaseException], None]
+
+
+class AsyncioRuntime:
+    """Runs calls on one event loop.
+
+    Parameters
+    ----------
+    loop : AbstractEventLoop
+        Where they run.
+    stub_type, promise_type : type
+        The classes that applications see.
+    max_running : int, optional
+        How many may run at the same time; later ones wait. ``None``: as many as are made.
+    on_call_error : callable, optional
+        Hears of each exception that leaves a callee.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        stub_type: type[Proxy],
+        promise_type: type[Proxy],
+        *,
+        max_running: int | None = None,
+        on_call_error: CallErrorHandler | None = None,
+    ) -> None:
+        self.stub_type = stub_type
+        self.promise_type = promise_type
+        self.loop = loop
+        self._thread_id = threading.get_ident()
+        self._max_running = max_running if max_running is not None else sys.maxsize
+        self._on_call_error = on_call_error
+        self._running: set[asyncio.Future[Any]] = set()
+        self._starting = 0
+        self._queue: deque[Callable[[], None]] = deque()
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether the next call must queue."""
+        return bool(self._starting or self._queue) or len(self._running) >= self._max_running
+
+    def enqueue(self, call: Callable[[], None]) -> None:
+        """Make `call` when those before it have begun, and there is room."""
+        self._queue.append(call)
+
+    def refer(self, target: Any) -> Hook:
+        """Return the first reference of a new count."""
+        return TargetHook.wrap(target, self)
+
+    def start(self, awaitable: Awaitable[Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        """Run `awaitable` as a task, which begins before any later call."""
+        task = self._begin(awaitable)
+        if task.done():
+            self._tell(task, done)
+            return
+        self._running.add(task)
+        task.add_done_callback(lambda finished: self._finish(finished, done))
+
+    def _begin(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
+        if isinstance(awaitable, asyncio.Future):
+            return awaitable
+        coroutine = awaitable if inspect.iscoroutine(awaitable) else _as_coroutine(awaitable)
+        if sys.version_info >= (3, 12):
+            return asyncio.Task(coroutine, loop=self.loop, eager_start=True)
+        task = self.loop.create_task(coroutine)
+        self._starting += 1
+        # The loop's queue is in order: this runs right after the task's first stretch.
+        self.loop.call_soon(self._began)
+        return task
+
+    def _began(self) -> None:
+        self._starting -= 1
+        self._drain()
+
+    def _finish(self, task: asyncio.Future[Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        self._running.discard(task)
+        self._tell(task, done)
+        self._drain()
+
+    def _tell(self, task: asyncio.Future[Any], done: Callable[[Any, BaseException | None], None]) -> None:
+        if task.cancelled():
+            done(None, asyncio.CancelledError())
+        elif (error := task.exception()) is not None:
+            done(None, error)
+        else:
+            done(task.result(), None)
+
+    def _drain(self) -> None:
+        while self._queue and not self._starting and len(self._running) < self._max_running:
+            self._queue.popleft()()
+
+    def post(self, action: Callable[[], None]) -> None:
+        """Do `action` in a later turn of the loop; from any thread, also while the interpreter ends."""
+        try:
+            if threading.get_ident() == self._thread_id:
+                self.loop.call_soon(action)
+            else:
+                self.loop.call_soon_threadsafe(action)
+        except RuntimeError:
+            # The loop is closed: whatever was to be given back is gone with it.
+            return
+
+    def call_failed(self, callee: Any, error: BaseException) -> None:
+        """Pass the error on to who listens; a listener that fails is logged and forgotten."""
+        if self._on_call_error is None:
+            return
+        try:
+            self._on_call_error(callee, error)
+        except Exception:
+            _log.exception("on_call_error failed")
+
+
+def _as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:
+    async def run() -> Any:
+        return await awaitable
+
+    return run()
+
+
+_last: AsyncioRuntime | None = None
+
+
+def get_runtime(stub_type: type[Proxy], promise_type: type[Proxy]) -> AsyncioRuntime:
+    """Return the running loop's runtime for objects that belong to no session.
+
+    Raises
+    ------
+    RuntimeError
+        No event loop is running in this thread.
+    """
+    global _last
+    loop = asyncio.get_running_loop()
+    if _last is None or _last.loop is not loop:
+        _last = AsyncioRuntime(loop, stub_type, promise_type)
+    return _last

@@ -1,0 +1,227 @@
+"""From an address to a session, and from a main object to a server."""
+
+from __future__ import annotations
+
+import os
+import socket as socket_module
+import ssl as ssl_module
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from itx_notebook.capnweb.connection import Connection
+from itx_notebook.capnweb.http import answer_batch
+from itx_notebook.capnweb.http1 import HandshakeRequest
+from itx_notebook.capnweb.listener import Authenticate, Listener, listen
+from itx_notebook.capnweb.protocol.machine import Options
+from itx_notebook.capnweb.session import Session
+from itx_notebook.capnweb.stub import RpcStub
+from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, TransportOptions
+from itx_notebook.capnweb.websocket import dial
+
+__all__ = ["MainFactory", "Server", "connect", "open_session", "serve"]
+
+_DEFAULT: Final = Options()
+
+MainFactory = Callable[[HandshakeRequest], Any]
+"""Makes the main object of one connection, from the request that opened it."""
+
+
+async def open_session(
+    url: str,
+    main: Any = None,
+    *,
+    headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
+    ssl: ssl_module.SSLContext | None = None,
+    origin: str | None = None,
+    subprotocols: Sequence[str] = (),
+    open_timeout: float | None = 10.0,
+    fast: bool | None = None,
+    options: Options = _DEFAULT,
+    transport_options: TransportOptions = DEFAULT_OPTIONS,
+) -> Session:
+    """Connect to a server and return the session; :func:`connect` is the same as a context manager.
+
+    Parameters
+    ----------
+    url : str
+        ``ws://``, ``wss://``, or ``unix:/path/of/socket``.
+    main : object, optional
+        What the server gets as its main stub.
+    headers, ssl, origin, subprotocols
+        Of the WebSocket's handshake.
+    open_timeout : float, optional
+        Seconds for the server to be reached and to answer. ``None``: as long as it takes.
+    fast : bool, optional
+        Take ``picows`` for the frames: ``None`` if it is installed.
+    options, transport_options
+        How the session and its connection behave.
+
+    Raises
+    ------
+    ValueError
+        The URL or a header is malformed.
+    OSError
+        The server cannot be reached, or refused (:class:`HandshakeError`).
+    """
+    connection = await dial(
+        url,
+        headers=headers,
+        ssl=ssl,
+        origin=origin,
+        subprotocols=subprotocols,
+        options=_fit(transport_options, options),
+        open_timeout=open_timeout,
+        fast=fast,
+    )
+    return Session(connection, main, options=options)
+
+
+@asynccontextmanager
+async def connect(url: str, main: Any = None, **arguments: Any) -> AsyncIterator[RpcStub]:
+    """Connect to a server: ``async with rpc.connect("ws://…") as api``. Takes what :func:`open_session` takes.
+
+    Yields
+    ------
+    RpcStub
+        The server's main object. At the end the session is closed.
+    """
+    session = await open_session(url, main, **arguments)
+    try:
+        yield session.main
+    finally:
+        await session.close()
+
+
+class Server:
+    """A listening server. Made by :func:`serve`.
+
+    Attributes
+    ----------
+    sessions : set of Session
+        Those that live.
+    """
+
+    def __init__(self, main_factory: MainFactory, options: Options) -> None:
+        self._main_factory = main_factory
+        self._options = options
+        self._listener: Listener
+        self._by_connection: dict[Connection, Session] = {}
+
+    @property
+    def sessions(self) -> set[Session]:
+        """The sessions that live."""
+        return {session for session in self._by_connection.values() if session.error is None}
+
+    @property
+    def port(self) -> int | None:
+        """The port; ``None`` for a Unix socket."""
+        return self._listener.port
+
+    @property
+    def url(self) -> str:
+        """Where to connect to: ``ws://host:port/``, or ``unix:/path``."""
+        return self._listener.url
+
+    async def close(self, *, drain_timeout: float = 10.0) -> None:
+        """Stop listening, answer what is asked for, and end the sessions; after `drain_timeout` seconds in any case."""
+        await self._listener.close(drain=self._drain, timeout=drain_timeout)
+
+    async def _drain(self, connection: Connection) -> None:
+        session = self._by_connection.get(connection)
+        if session is not None:
+            await session.drain()
+
+    def _connected(self, connection: Connection, request: HandshakeRequest) -> None:
+        session = Session(connection, self._main_factory(request), options=self._options)
+        self._by_connection[connection] = session
+        session.call_when_closed(lambda: self._by_connection.pop(connection, None))
+
+    async def _post(self, request: HandshakeRequest, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
+        answer = await answer_batch(body, self._main_factory(request), options=self._options)
+        return 200, [("Content-Type", "text/plain; charset=utf-8")], answer
+
+
+@asynccontextmanager
+async def serve(
+    main_factory: MainFactory,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    *,
+    unix: str | os.PathLike[str] | None = None,
+    sock: socket_module.socket | None = None,
+    ssl: ssl_module.SSLContext | None = None,
+    origins: Sequence[str] | None = None,
+    authenticate: Authenticate | None = None,
+    batch: bool = True,
+    subprotocols: Sequence[str] = (),
+    handshake_timeout: float = 10.0,
+    max_connections: int = 1000,
+    drain_timeout: float = 10.0,
+    fast: bool | None = None,
+    options: Options = _DEFAULT,
+    transport_options: TransportOptions = DEFAULT_OPTIONS,
+) -> AsyncIterator[Server]:
+    """Serve an object: ``async with rpc.serve(lambda request: Api()) as server``.
+
+    Parameters
+    ----------
+    main_factory : callable
+        Gets the request that opened a connection and returns that connection's main object.
+    host, port : str, int
+        Where to listen; port 0 takes a free one.
+    unix : path, optional
+        The Unix socket to listen on instead.
+    sock : socket, optional
+        A bound socket to listen on instead.
+    origins : sequence of str, optional
+        The web pages that may connect; ``None``: those of the same host. Programs send no origin and pass.
+    authenticate : callable, optional
+        Sees each request first; what it returns becomes ``request.principal``. It refuses with :class:`Refusal`.
+    batch : bool
+        Whether POST is answered as an HTTP batch.
+    drain_timeout : float
+        Seconds that answers have to go out when the server ends.
+    ssl, subprotocols, handshake_timeout, max_connections, fast
+        As in :func:`itx_notebook.capnweb.listener.listen`.
+    options, transport_options
+        How each session and its connection behave.
+
+    Yields
+    ------
+    Server
+        Listening. At the end it is closed.
+    """
+    server = Server(main_factory, options)
+    server._listener = await listen(
+        server._connected,
+        host,
+        port,
+        unix=unix,
+        sock=sock,
+        ssl=ssl,
+        origins=origins,
+        authenticate=authenticate,
+        on_post=server._post if batch else None,
+        subprotocols=subprotocols,
+        options=_fit(transport_options, options),
+        handshake_timeout=handshake_timeout,
+        max_connections=max_connections,
+        fast=fast,
+    )
+    try:
+        yield server
+    finally:
+        await server.close(drain_timeout=drain_timeout)
+
+
+def _fit(transport_options: TransportOptions, options: Options) -> TransportOptions:
+    """Let the session's limits hold for its connection too: they are named once."""
+    limits = options.limits
+    return replace(
+        transport_options,
+        max_message_bytes=limits.max_message_bytes,
+        high_water_bytes=limits.outbound_high_bytes,
+        low_water_bytes=limits.outbound_low_bytes,
+    )
