@@ -15,9 +15,10 @@ from itx_notebook.errors import ItxError
 from itx_notebook.streams import StreamEngine
 from itx_notebook.types import Project, StreamEvent
 
-__all__ = ["GLOBAL_NAMESPACE", "Directory"]
+__all__ = ["GLOBAL_NAMESPACE", "PROJECTS_PATH", "Directory", "try_get_project"]
 
 GLOBAL_NAMESPACE: Final = "global"
+PROJECTS_PATH: Final = "/projects"
 _PROJECT_CREATED: Final = "events.iterate.com/project/created"
 _SLUG: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 
@@ -27,7 +28,7 @@ class Directory:
 
     def __init__(self, engine: StreamEngine) -> None:
         self._engine = engine
-        self._log = engine.stream(GLOBAL_NAMESPACE, "/projects")
+        self._log = engine.stream(GLOBAL_NAMESPACE, PROJECTS_PATH)
         self._by_id: dict[str, Project] = {}
         self._id_by_slug: dict[str, str] = {}
         # Between looking whether slug and id are free and folding the fact, nobody else may look.
@@ -108,11 +109,16 @@ class Directory:
             )
 
     def _fold(self, event: StreamEvent) -> None:
-        if event.type != _PROJECT_CREATED:
+        project = try_get_project(event)
+        if project is None:
             return
-        payload: dict[str, Any] = event.payload
-        project = Project(
-            id=payload["id"], slug=payload["slug"], created_at=event.created_at, updated_at=event.created_at
-        )
         self._by_id.setdefault(project.id, project)
         self._id_by_slug.setdefault(project.slug, project.id)
+
+
+def try_get_project(event: StreamEvent) -> Project | None:
+    """The project that an event of the directory's stream tells of, or ``None`` if it is of another kind."""
+    if event.type != _PROJECT_CREATED:
+        return None
+    payload: dict[str, Any] = event.payload
+    return Project(id=payload["id"], slug=payload["slug"], created_at=event.created_at, updated_at=event.created_at)

@@ -4,8 +4,25 @@ A store is a directory with ``streams.db`` (SQLite, WAL, ``synchronous=FULL``) a
 knows that it is SQLite. An append is durable when :meth:`Writer.commit` returns.
 """
 
-from itx_notebook.streams.storage.reader import Reader, StoredStream
-from itx_notebook.streams.storage.store import Store
+from itx_notebook.streams.storage.audit import Auditor, EventRow
+from itx_notebook.streams.storage.maintenance import Compaction, back_up_store, compact_store
+from itx_notebook.streams.storage.reader import Reader, StoredStream, StreamName
+from itx_notebook.streams.storage.store import Store, open_to_read
 from itx_notebook.streams.storage.writer import Row, Snapshot, StreamWrite, Writer
 
-__all__ = ["Reader", "Row", "Snapshot", "Store", "StoredStream", "StreamWrite", "Writer"]
+__all__ = [
+    "Auditor",
+    "Compaction",
+    "EventRow",
+    "Reader",
+    "Row",
+    "Snapshot",
+    "Store",
+    "StoredStream",
+    "StreamName",
+    "StreamWrite",
+    "Writer",
+    "back_up_store",
+    "compact_store",
+    "open_to_read",
+]

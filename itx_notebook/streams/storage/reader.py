@@ -6,14 +6,14 @@ On a connection of its own that cannot write. A log only grows, so what one stat
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from itx_notebook.streams.storage.schema import CHUNK_BYTES, OFFSET_BITS, get_row_id, store_errors
 
-__all__ = ["Reader", "StoredStream", "read_chunks"]
+__all__ = ["Reader", "StoredStream", "StreamName", "read_chunks"]
 
 _LAST_OFFSET: Final = 2**OFFSET_BITS - 1
 _PAGE_BYTES: Final = 8 * 1024 * 1024
@@ -28,6 +28,14 @@ class StoredStream(NamedTuple):
     stream_id: int
     checkpoint: bytes | None
     checkpoint_version: int | None
+
+
+class StreamName(NamedTuple):
+    """A stream of the store."""
+
+    stream_id: int
+    namespace: str
+    path: str
 
 
 class Reader:
@@ -116,6 +124,35 @@ class Reader:
                 "SELECT count(*) FROM streams WHERE namespace = ?", (namespace,)
             ).fetchone()
         return int(count)
+
+    def read_names(self, namespace: str | None = None) -> list[StreamName]:
+        """The streams of a namespace, or of all, in order of their paths."""
+        with store_errors(self._path, "list streams"):
+            rows = self._connection.execute(
+                "SELECT id, namespace, path FROM streams WHERE namespace = ?1 OR ?1 IS NULL ORDER BY namespace, path",
+                (namespace,),
+            ).fetchall()
+        return [StreamName(*row) for row in rows]
+
+    def read_head(self, stream_id: int) -> int:
+        """The highest offset of a stream, 0 if it has no events."""
+        with store_errors(self._path, "read a stream"):
+            (highest,) = self._connection.execute(
+                "SELECT max(id) FROM events WHERE id > ? AND id < ?",
+                (get_row_id(stream_id, 0), get_row_id(stream_id + 1, 0)),
+            ).fetchone()
+        return 0 if highest is None else int(highest) - get_row_id(stream_id, 0)
+
+    @contextmanager
+    def hold_still(self) -> Iterator[None]:
+        """Within, every read sees the store of one moment, whatever is committed meanwhile."""
+        with store_errors(self._path, "read the store"):
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close the connection."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from itx_notebook.errors import StoreError
 from itx_notebook.streams.storage.place import check_place
@@ -21,9 +22,11 @@ from itx_notebook.streams.storage.writer import Writer
 if TYPE_CHECKING:
     import filelock
 
-__all__ = ["Store"]
+__all__ = ["Store", "get_database_path", "open_to_read"]
 
 _BUSY_TIMEOUT_MS: Final = 5000
+
+R = TypeVar("R", bound=Reader)
 
 
 class Store:
@@ -55,7 +58,7 @@ class Store:
         check_place(directory)
         lock = _try_lock(directory)
         try:
-            return cls(directory, lock, *_open_file(directory / "streams.db"))
+            return cls(directory, lock, *_open_file(get_database_path(directory)))
         except BaseException:
             lock.release()
             raise
@@ -66,6 +69,42 @@ class Store:
         self.reader.close()
         self.writer.close()
         self._lock.release()
+
+
+def get_database_path(directory: Path) -> Path:
+    """The file of a store."""
+    return directory.absolute() / "streams.db"
+
+
+@contextmanager
+def open_to_read(directory: Path, kind: type[R]) -> Iterator[R]:
+    """Look at the store in `directory` beside whoever holds it, or with nobody; changes nothing and locks nobody out.
+
+    Raises
+    ------
+    StoreError
+        There is no store, or its file is older or newer than this code, foreign or damaged.
+    """
+    path = get_database_path(directory)
+    if not path.exists():
+        raise StoreError(
+            f"There is no store in {path.parent}.",
+            details={"path": str(path.parent)},
+            hint="Name the directory of one with ITX_HOME or --home.",
+        )
+    with store_errors(path, "open the store"):
+        connection = _connect_to_read(path)
+    with closing(connection):
+        with store_errors(path, "open the store"):
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
+            version = read_schema_version(connection, path)
+        if version != SCHEMA_VERSION:
+            raise StoreError(
+                f"{path} has schema version {version}, older than {SCHEMA_VERSION}, and is not changed by a look.",
+                details={"path": str(path), "version": version, "known": SCHEMA_VERSION},
+                hint="Open it once with this version: itx_notebook.connect(), or itx-notebook compact.",
+            )
+        yield kind(connection, path)
 
 
 def _try_lock(directory: Path) -> filelock.BaseFileLock:
