@@ -211,16 +211,22 @@ class GroupCommitter(Generic[S]):
             await self._idle.wait()
 
     async def interrupt(
-        self, stream: S, error: ItxError, *, work: Callable[[Writer], None] | None, then: Callable[[], None]
+        self,
+        stream: S,
+        error: ItxError,
+        *,
+        get_work: Callable[[], Callable[[Writer], None] | None],
+        then: Callable[[], None],
     ) -> None:
-        """Between two commits: refuse what waits for `stream`, do `work` on the writer's thread, then call `then`.
+        """Between two commits: refuse what waits for `stream`, do some work on the writer's thread, then call `then`.
 
-        What is asked for after the call waits for its end. If `work` raises, `then` is not called.
+        What is asked for after the call waits for its end. If the work raises, `then` is not called.
         """
         await self.wait_idle()
         if self._closed:
             raise engine_closed()
         self._refuse_waiting(stream, error)
+        work = get_work()
         if work is None:
             then()
             return

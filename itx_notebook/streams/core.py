@@ -21,6 +21,7 @@ from itx_notebook.types import StreamEvent, StreamState
 
 __all__ = [
     "CORE_STATE_VERSION",
+    "CORE_TYPES",
     "PASSES_PAUSE",
     "CoreState",
     "core_type",
@@ -330,3 +331,6 @@ _STEPS: Final = {
     core_type("paused"): _step(_Gate, _paused),
     core_type("resumed"): _step(_Gate, _resumed),
 }
+
+CORE_TYPES: Final = frozenset(_STEPS)
+"""The types that mean something to the stream itself."""

@@ -14,7 +14,7 @@ import contextvars
 import logging
 import os
 import weakref
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from itx_notebook.streams.committer import Draft, GroupCommitter, engine_closed
 from itx_notebook.streams.core import core_type
 from itx_notebook.streams.eviction import LoadedStates
 from itx_notebook.streams.path import ROOT, get_ancestors
-from itx_notebook.streams.storage import Reader, Store
+from itx_notebook.streams.processors import ProcessorHost
+from itx_notebook.streams.storage import Reader, Snapshot, Store, Writer
 from itx_notebook.streams.stream import Stream
 from itx_notebook.types import Event, StreamEvent
 
@@ -39,6 +40,7 @@ class StreamEngine:
 
     def __init__(self, store: Store, *, clock: Clock, always_threaded: bool = False) -> None:
         self.clock = clock
+        self.processors = ProcessorHost(self)
         self._store = store
         self._streams: dict[tuple[str, str], Stream] = {}
         self._loaded = LoadedStates()
@@ -112,13 +114,18 @@ class StreamEngine:
         """Refuse what waits for `stream` and end its incarnation, between two commits; `erase` what is stored too."""
         if self._store.is_closed:
             raise engine_closed()
-        stream_id = stream.stream_id if erase else None
-        await self._committer.interrupt(
-            stream,
-            error,
-            work=None if stream_id is None else lambda writer: writer.erase(stream_id),
-            then=lambda: stream.end_incarnation(error),
-        )
+
+        def get_work() -> Callable[[Writer], None] | None:
+            stream_id = stream.stream_id if erase else None
+            return None if stream_id is None else lambda writer: writer.erase(stream_id)
+
+        await self._committer.interrupt(stream, error, get_work=get_work, then=lambda: stream.end_incarnation(error))
+
+    async def save_snapshot(self, stream: Stream, snapshot: Snapshot) -> None:
+        """Store how far a processor has come with `stream`, with whatever else is committed then."""
+        if self._store.is_closed:
+            raise engine_closed()
+        await self._committer.enqueue_snapshot(stream, snapshot)
 
     def commit(
         self, stream: Stream, events: Sequence[Event], *, wake: bool = False
@@ -154,13 +161,11 @@ class StreamEngine:
         for draft, _ in committed:
             draft.stream.notify(draft.committed)
             if draft.wakes and draft.stream.path != ROOT:
-                self.announce(draft.stream, is_new=draft.committed[0].type == _CREATED)
+                self._announce(draft.stream, is_new=draft.committed[0].type == _CREATED)
+            self.processors.after_commit(draft.stream, draft.state, draft.committed)
 
-    def announce(self, stream: Stream, *, is_new: bool = False) -> None:
-        """Tell every ancestor of a stream that it exists: in the background, and again at the next wake if lost.
-
-        Those that know it are not told, unless it `is_new` and nobody can.
-        """
+    def _announce(self, stream: Stream, *, is_new: bool) -> None:
+        """Tell every ancestor of a stream that it exists: in the background, and again at the next wake if lost."""
         for path in get_ancestors(stream.path):
             ancestor = self.stream(stream.namespace, path)
             try:
@@ -185,6 +190,8 @@ class StreamEngine:
         await asyncio.shield(self._closing)
 
     async def _shut_down(self) -> None:
+        # First the processors: what their hooks wait for may never come.
+        await self.processors.close()
         await self.settle()
         for stream in self._streams.values():
             stream.close()

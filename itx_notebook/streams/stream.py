@@ -25,8 +25,8 @@ from itx_notebook.streams.event import DAMAGE, commit_event, parse_event, read_e
 from itx_notebook.streams.log import READ_PAGE, LogStore, StreamLog
 from itx_notebook.streams.path import resolve_stream_path
 from itx_notebook.streams.runtime import Direction, RuntimeState, StreamRuntime
-from itx_notebook.streams.storage import StreamWrite
-from itx_notebook.streams.subscription import Sink, Subscription
+from itx_notebook.streams.storage import Snapshot, StreamWrite
+from itx_notebook.streams.subscription import Reason, Sink, Subscription
 from itx_notebook.streams.waiting import Predicate, wait_for_event
 from itx_notebook.types import Event, StreamChild, StreamEvent, StreamState
 
@@ -66,6 +66,10 @@ class Host(LogStore, Protocol):
 
     async def end_life(self, stream: Stream, error: ItxError, *, erase: bool) -> None:
         """Refuse what waits for a stream, erase it if asked, and end its incarnation, all between two commits."""
+        ...
+
+    async def save_snapshot(self, stream: Stream, snapshot: Snapshot) -> None:
+        """Store how far a processor has come."""
         ...
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -431,6 +435,23 @@ class Stream:
     def try_get_connection(self, key: str) -> Subscription | None:
         """The open connection under a key."""
         return None if self._connections is None else self._connections.try_get(key)
+
+    def try_read_snapshot(self, processor: str) -> bytes | None:
+        """How far a processor has come with this stream; ``None`` if it never stored that."""
+        stream_id = self.stream_id
+        return None if stream_id is None else self._engine.reader.try_read_snapshot(stream_id, processor)
+
+    async def write_snapshot(self, processor: str, body: bytes, *, life: int) -> None:
+        """Store that. Refused if the stream's life is not `life` any more: it is about events that may be gone."""
+        stream_id = self.stream_id
+        if stream_id is None or life != self.life:
+            raise _life_over("killed or reset")
+        await self._engine.save_snapshot(self, Snapshot(stream_id, processor, body))
+
+    async def end_connection(self, subscription: Subscription, reason: Reason) -> None:
+        """Close a connection of the stream's own, with its fact."""
+        if self._connections is not None:
+            await self._connections.disconnect(subscription, reason)
 
     def check_open(self) -> None:
         """Raise if the engine is closed."""
