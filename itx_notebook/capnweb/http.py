@@ -33,6 +33,7 @@ def _make_machine(main: Any, options: Options, wake: Any) -> Machine:
         RpcPromise,
         max_running=options.limits.max_running_calls,
         on_call_error=options.on_call_error,
+        keeps_undefined=options.keep_undefined,
     )
     return Machine(main, runtime=runtime, options=options, wake=wake)
 

@@ -39,6 +39,8 @@ class AsyncioRuntime:
         How many may run at the same time; later ones wait. ``None``: as many as are made.
     on_call_error : callable, optional
         Hears of each exception that leaves a callee.
+    keeps_undefined : bool
+        Whether callees get ``undefined`` as it is; else it becomes ``None``.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class AsyncioRuntime:
         *,
         max_running: int | None = None,
         on_call_error: CallErrorHandler | None = None,
+        keeps_undefined: bool = False,
     ) -> None:
+        self.keeps_undefined = keeps_undefined
         self.stub_type = stub_type
         self.promise_type = promise_type
         self.loop = loop

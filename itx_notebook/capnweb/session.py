@@ -59,6 +59,7 @@ class Session:
             RpcPromise,
             max_running=options.limits.max_running_calls,
             on_call_error=options.on_call_error,
+            keeps_undefined=options.keep_undefined,
         )
         self._machine = Machine(main, runtime=runtime, options=options, wake=self._wake)
         self._machine.owner = self

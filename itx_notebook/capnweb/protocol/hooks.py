@@ -44,6 +44,8 @@ class Runtime(Protocol):
 
     stub_type: type[Proxy]
     promise_type: type[Proxy]
+    keeps_undefined: bool
+    """Whether ``undefined`` reaches callees as it is, where they have no default for it."""
 
     @property
     def is_backed_up(self) -> bool:

@@ -146,6 +146,8 @@ class ValueHook(Hook):
         return _call(self.payload.value, path, args, self.payload.runtime)
 
     def get(self, path: Path) -> Hook:
+        # What is handed out twice must count on one reference: a target in the value is wrapped here, once.
+        self.settle()
         if self._error is not None:
             return ErrorHook(self._error)
         return _get(self.payload.value, path, self.payload.runtime)
@@ -238,7 +240,8 @@ def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: P
     values: list[Any] = args.value
     try:
         if not is_method or UNDEFINED in values:
-            values = _fit(callee, values, keep_surplus=is_method)
+            undefined = UNDEFINED if runtime.keeps_undefined else None
+            values = _fit(callee, values, undefined, keep_surplus=is_method)
         result = callee(*values)
     except Exception as error:  # whatever a method raises is the call's answer
         args.dispose()
@@ -316,8 +319,8 @@ def _get_now(value: Any, path: Path, runtime: Runtime) -> Hook:
     return hook
 
 
-def _fit(callee: Callable[..., Any], values: list[Any], *, keep_surplus: bool) -> list[Any]:
-    """Leave arguments out that the callee does not take, and ``undefined`` where it has a default of its own."""
+def _fit(callee: Callable[..., Any], values: list[Any], undefined: Any, *, keep_surplus: bool) -> list[Any]:
+    """Leave arguments out that the callee does not take, and put its default, or `undefined`, in the place of none."""
     if isinstance(callee, (types.FunctionType, types.MethodType)) and UNDEFINED not in values:
         code = getattr(callee, "__code__", None)
         if code is not None:
@@ -327,16 +330,17 @@ def _fit(callee: Callable[..., Any], values: list[Any], *, keep_surplus: bool) -
         parameters = list(inspect.signature(callee).parameters.values())
     except (TypeError, ValueError):
         # Some builtins do not tell. They get what was sent.
-        return [None if value is UNDEFINED else value for value in values]
+        return [undefined if value is UNDEFINED else value for value in values]
     taken: list[Any] = []
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     is_open = any(p.kind is p.VAR_POSITIONAL for p in parameters)
     for index, value in enumerate(values):
         if index < len(positional):
             default = positional[index].default
-            taken.append(value if value is not UNDEFINED else None if default is inspect.Parameter.empty else default)
+            absent = undefined if default is inspect.Parameter.empty else default
+            taken.append(absent if value is UNDEFINED else value)
         elif is_open or keep_surplus:
-            taken.append(None if value is UNDEFINED else value)
+            taken.append(undefined if value is UNDEFINED else value)
     return taken
 
 

@@ -36,6 +36,7 @@ class PendingHook(Hook):
     def resolve(self, hook: Hook) -> None:
         """Become `hook`. Only the first time counts."""
         if self._hook is not None:
+            hook.settle()
             hook.dispose()
             return
         # What a delivered call asks of this same hook queues behind what was asked before.
@@ -47,6 +48,8 @@ class PendingHook(Hook):
         for waiter in waiters:
             hook.pull(waiter)
         if self._disposed:
+            # Nobody will take the targets in it, which want their disposers run all the same.
+            hook.settle()
             hook.dispose()
         elif not waiters:
             hook.settle()

@@ -15,7 +15,7 @@ from enum import Enum
 from math import isfinite, isnan
 from typing import Any, Final, Protocol
 
-from itx_notebook.capnweb.protocol.errors import RpcProtocolError, get_error_name, get_error_props
+from itx_notebook.capnweb.protocol.errors import RemoteThrown, RpcProtocolError, get_error_name, get_error_props
 from itx_notebook.capnweb.protocol.hooks import Proxy
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.payload import CALLABLES
@@ -241,8 +241,10 @@ class Serializer:
         raise TypeError(f"Cannot serialize value: a body is None, str, bytes or a Readable, not {_describe(body)}")
 
 
-def encode_error(error: BaseException, serializer: Serializer, depth: int, *, may_refer: bool = True) -> list[Any]:
+def encode_error(error: BaseException, serializer: Serializer, depth: int, *, may_refer: bool = True) -> Any:
     """Return the expression of `error`. It always arrives: properties that cannot be sent are left out.
+
+    Of a :class:`RemoteThrown` it is that of the value that was thrown.
 
     Parameters
     ----------
@@ -256,6 +258,11 @@ def encode_error(error: BaseException, serializer: Serializer, depth: int, *, ma
         Whether properties may hold references; in an answer they may not, nobody could give them back.
     """
     scope = serializer.scope
+    if isinstance(error, RemoteThrown):
+        # What was no error where it was thrown is none at the next peer either.
+        thrown = _try_encode(error.value, serializer, depth, may_refer=may_refer)
+        if thrown is not _FAILED:
+            return thrown
     stack: str | None = None
     if scope.on_send_error is not None:
         replaced = scope.on_send_error(error)
@@ -266,23 +273,33 @@ def encode_error(error: BaseException, serializer: Serializer, depth: int, *, ma
     for key, value in get_error_props(error).items():
         if key in FILTERED_KEYS:
             continue
-        attempt = Serializer(scope)
-        attempt._max_depth = serializer._max_depth
-        try:
-            encoded = attempt.encode(value, depth + 1)
-        except (TypeError, ValueError, RpcProtocolError):
-            attempt.roll_back()
-            continue
-        if attempt.undo and not may_refer:
-            attempt.roll_back()
-            continue
-        serializer.undo += attempt.undo
-        serializer.after += attempt.after
-        props[key] = encoded
+        encoded = _try_encode(value, serializer, depth + 1, may_refer=may_refer)
+        if encoded is not _FAILED:
+            props[key] = encoded
     expression: list[Any] = ["error", get_error_name(error), _message_of(error)]
     if props:
         return [*expression, stack, props]
     return expression if stack is None else [*expression, stack]
+
+
+_FAILED: Final = object()
+
+
+def _try_encode(value: Any, serializer: Serializer, depth: int, *, may_refer: bool) -> Any:
+    """Return the expression of a part that may be left out, or ``_FAILED``; nothing remains of what failed."""
+    attempt = Serializer(serializer.scope)
+    attempt._max_depth = serializer._max_depth
+    try:
+        encoded = attempt.encode(value, depth)
+    except (TypeError, ValueError, RpcProtocolError):
+        attempt.roll_back()
+        return _FAILED
+    if attempt.undo and not may_refer:
+        attempt.roll_back()
+        return _FAILED
+    serializer.undo += attempt.undo
+    serializer.after += attempt.after
+    return encoded
 
 
 def _message_of(error: BaseException) -> str:
