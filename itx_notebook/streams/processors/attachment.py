@@ -140,9 +140,12 @@ class Attachment:
     async def connect(self) -> None:
         """Let the stream deliver from the snapshot on."""
         async with self._connecting:
-            while not (self._is_stopped or await self._try_connect_once()):
-                # The stream began another life meanwhile: what was loaded was of the old one.
-                pass
+            await self._connect()
+
+    async def _connect(self) -> None:
+        while not (self._is_stopped or await self._try_connect_once()):
+            # The stream began another life meanwhile: what was loaded was of the old one.
+            pass
 
     async def _try_connect_once(self) -> bool:
         self._generation += 1
@@ -169,8 +172,13 @@ class Attachment:
 
     async def try_connect(self) -> None:
         """The same; a failure is logged, and the next commit tries again."""
+        async with self._connecting:
+            if not self.is_connected:
+                await self._attempt_connect()
+
+    async def _attempt_connect(self) -> None:
         try:
-            await self.connect()
+            await self._connect()
         except Exception:
             _log.warning("could not connect %s to %s", self.name, self._stream.path, exc_info=True)
 
@@ -226,8 +234,10 @@ class Attachment:
                 batch.events, stream_max_offset=batch.stream_max_offset, is_current=is_current
             )
         except Exception as error:
-            if is_current():
-                await self._recover(error)
+            # The connection that delivered it may still be in the making.
+            async with self._connecting:
+                if is_current():
+                    await self._recover(error)
         else:
             if took:
                 self._failures = 0
@@ -248,7 +258,7 @@ class Attachment:
             exc_info=error,
         )
         if self._failures <= _FAILURES_BORNE:
-            await self.try_connect()
+            await self._attempt_connect()
             return
         self._generation += 1
         self.error = error
