@@ -142,7 +142,7 @@ class Serializer:
         if members and depth + 1 >= self._max_depth:
             raise ValueError(_TOO_DEEP)
         if not FILTERED_KEYS.isdisjoint(members):
-            key = next(iter(FILTERED_KEYS.intersection(members)))
+            key = next(key for key in members if key in FILTERED_KEYS)
             raise ValueError(f"Cannot serialize the key {key!r}: every receiver drops it. Rename it.")
         changed: dict[str, Any] | None = None
         for key, item in members.items():

@@ -108,7 +108,8 @@ async function run(check) {
   noise.length = 0;
   try {
     await bench.open();
-    const got = await check(bench);
+    // A copy: what happens when the connection closes is not the check's any more.
+    const got = structuredClone(await check(bench));
     const tables = await bench.tables();
     const theirs = await bench.main.takeNoise();
     return { got, tables, noise: [...noise, ...theirs] };

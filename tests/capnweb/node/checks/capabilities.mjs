@@ -98,6 +98,16 @@ export const capabilities = {
     dispose(box);
     return [...got, await t.main.takeLog()];
   },
+  "result-pipelined-into-and-disposed": async (t) => {
+    const box = t.main.makeBox(5);
+    const got = [
+      await box.counter.increment(),
+      await box.counter.value,
+      await t.main.incrementCounter(box.counter, 2),
+    ];
+    dispose(box);
+    return [...got, await t.main.takeLog()];
+  },
   "result-with-one-target-three-times": async (t) => {
     const counters = await t.main.makeTriplet();
     const got = [await counters[0].increment(), await counters[2].increment()];
