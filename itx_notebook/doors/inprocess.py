@@ -8,17 +8,29 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Literal, SupportsIndex
+from typing import Final, Literal, SupportsIndex
 
 from msgspec import UNSET
 from msgspec.structs import replace
 
 from itx_notebook.doors.access import ProjectAccess, access_for_principal, may_access, resolve_accessible_context
-from itx_notebook.doors.directory import Directory
+from itx_notebook.doors.directory import GLOBAL_NAMESPACE, Directory
+from itx_notebook.doors.policy import AppendPolicy
 from itx_notebook.errors import ItxError, project_not_found
-from itx_notebook.streams import EventBatch, Stream, StreamEngine, Subscription, parse_stream_ref
+from itx_notebook.streams import (
+    CoreState,
+    EventBatch,
+    RuntimeState,
+    Stream,
+    StreamEngine,
+    Subscription,
+    parse_stream_ref,
+    parse_sub_path,
+)
+from itx_notebook.streams.processors import Appendable, Attachment, Build
+from itx_notebook.streams.waiting import Predicate
 from itx_notebook.types import (
     Event,
     ItxDescription,
@@ -47,6 +59,8 @@ Cursor = Literal["start", "end"] | int
 
 OnBatch = Callable[[StreamEventBatch], Awaitable[object] | None]
 """Takes a batch; what it returns, if awaitable, is awaited before the next one."""
+
+_OWN_STREAM: Final = AppendPolicy()
 
 
 class Deployment:
@@ -94,7 +108,9 @@ class ServerItx:
 
     def __init__(self, deployment: Deployment, *, project: Project | None, access: ProjectAccess) -> None:
         self.projects = ServerProjects(deployment, access)
-        self.streams = ServerStreams(deployment.engine, project=project, access=access)
+        self.streams = ServerStreams(
+            deployment.engine, namespace=None if project is None else project.id, access=access
+        )
         self._deployment = deployment
         self._project = project
         self._access = access
@@ -147,34 +163,56 @@ class ServerProjects:
 class ServerStreams:
     """The streams of a view's namespace."""
 
-    def __init__(self, engine: StreamEngine, *, project: Project | None, access: ProjectAccess) -> None:
+    def __init__(self, engine: StreamEngine, *, namespace: str | None, access: ProjectAccess) -> None:
         self._engine = engine
-        self._project = project
         self._access = access
+        self._own = GLOBAL_NAMESPACE if namespace is None else namespace
+        self._is_pinned = namespace is not None
 
-    def get(self, ref: object) -> ServerStream:
+    def get(self, ref: object, *, policy: AppendPolicy = _OWN_STREAM) -> ServerStream:
         """A stream by ``"/path"``, ``"namespace:/path"`` or ``{namespace?, path}``. No I/O, no existence check."""
-        if self._project is None and self._access != "all":
+        if not self._is_pinned and self._access != "all":
             raise ItxError(
                 "Global streams need admin access. Narrow to a project first: itx.projects.get(idOrSlug).",
                 code="FORBIDDEN",
             )
-        own = "global" if self._project is None else self._project.id
-        namespace, path = parse_stream_ref(ref, namespace=own)
-        if namespace != own and self._project is not None:
-            raise ItxError(
-                f"No stream namespace {json.dumps(namespace)} for this handle.",
-                code="NOT_FOUND",
-                details={"namespace": namespace},
-            )
-        return ServerStream(self._engine.stream(namespace, path))
+        namespace, path = parse_stream_ref(ref, namespace=self._own)
+        if namespace != self._own and self._is_pinned:
+            raise _no_namespace(namespace)
+        return ServerStream(self._engine.stream(namespace, path), policy)
+
+    def namespace(self, namespace: str) -> ServerStreams:
+        """The streams of one namespace; ``NOT_FOUND`` if this view does not reach it, whether it is there or not."""
+        reaches = namespace == self._own if self._is_pinned else may_access(self._access, namespace)
+        if not reaches:
+            raise _no_namespace(namespace)
+        return ServerStreams(self._engine, namespace=namespace, access=(namespace,))
+
+    async def create(self, stream_path: str | None = None) -> StreamState:
+        """Let a stream exist, and give its state; of an existing one the state alone. Without a path, the root."""
+        return await self.get(parse_sub_path(stream_path, "/")).get_state()
+
+    def register_processor(self, build: Build, *, name: str | None = None) -> str:
+        """Make a processor known in this process; returns the name to configure streams with."""
+        known = build().contract.slug.strip() if name is None else name
+        self._engine.processors.add(known, build, replace=True)
+        return known
+
+
+def _no_namespace(namespace: str) -> ItxError:
+    return ItxError(
+        f"No stream namespace {json.dumps(namespace)} for this handle.",
+        code="NOT_FOUND",
+        details={"namespace": namespace},
+    )
 
 
 class ServerStream:
     """One stream, as a view shows it: cursors, wake on touch, ``metadata`` always present on what it appends."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, stream: Stream, policy: AppendPolicy = _OWN_STREAM) -> None:
         self._stream = stream
+        self._policy = policy
 
     @property
     def namespace(self) -> str:
@@ -186,33 +224,69 @@ class ServerStream:
         """The canonical path."""
         return self._stream.path
 
-    async def append(self, event: Event) -> StreamEvent:
-        """Append one event."""
-        return await self._stream.append(_with_metadata(event))
+    async def append(self, event: Event, *, stream_path: str | None = None) -> StreamEvent:
+        """Append one event; to another stream if the view's policy lets it."""
+        return await self._resolve(stream_path).append(_with_metadata(event))
 
-    async def append_batch(self, events: Sequence[Event]) -> list[StreamEvent]:
+    async def append_batch(self, events: Sequence[Event], *, stream_path: str | None = None) -> list[StreamEvent]:
         """Append all or none."""
-        return await self._stream.append_batch([_with_metadata(event) for event in events])
+        return await self._resolve(stream_path).append_batch([_with_metadata(event) for event in events])
+
+    def _resolve(self, stream_path: str | None) -> Stream:
+        path = parse_sub_path(stream_path, self.path)
+        self._policy.check(path, base=self.path)
+        return self._stream if path == self.path else self._stream.at(path)
 
     async def read(
-        self, *, after_offset: Cursor = "start", before_offset: Cursor = "end", presence: bool = True
+        self,
+        *,
+        after_offset: Cursor = "start",
+        before_offset: Cursor = "end",
+        event_types: Iterable[str] | None = None,
+        limit: int | None = None,
+        presence: bool = True,
     ) -> list[StreamEvent]:
         """Events between two cursors, both exclusive; with ``presence=False`` a silent look."""
         after = _parse_cursor(after_offset, "after_offset")
         before = _parse_cursor(before_offset, "before_offset")
+        types = _parse_types(event_types)
         if presence:
             await self._stream.wake()
         if after == "end" or before == "start":
             return []
-        return await self._stream.read(
-            after_offset=0 if after == "start" else after, before_offset=None if before == "end" else before
+        return await self._stream.get_events(
+            after_offset=0 if after == "start" else after,
+            before_offset=None if before == "end" else before,
+            event_types=types,
+            limit=limit,
         )
+
+    async def get_event(self, offset: int | None, *, idempotency_key: str | None) -> StreamEvent | None:
+        """One event by offset (``NOT_FOUND`` if there is none) or by key (``None``). Silent."""
+        if (offset is None) == (idempotency_key is None):
+            raise ItxError(
+                "get_event() takes an offset or an idempotency_key.",
+                code="BAD_REQUEST",
+                hint='Write get_event(3) or get_event(idempotency_key="order-1").',
+            )
+        if idempotency_key is not None:
+            return await self._stream.try_get_event_by_key(idempotency_key)
+        # An index, not only an int: offsets out of a frame are numpy's.
+        return self._stream.get_event(operator.index(offset) if isinstance(offset, SupportsIndex) else -1)
 
     async def get_state(self, *, presence: bool = True) -> StreamState:
         """The public state; with ``presence=False`` a silent look that neither creates nor wakes the stream."""
         if presence:
             await self._stream.wake()
         return self._stream.get_state()
+
+    async def get_runtime_state(self) -> RuntimeState:
+        """The whole reduced state, and the connections of this process. Silent."""
+        return self._stream.get_runtime_state()
+
+    async def reduce(self, event: Event, state: CoreState | None) -> CoreState:
+        """What the state would be after `event`. Silent."""
+        return self._stream.reduce(event, state)
 
     async def list_children(self, *, presence: bool = True) -> list[StreamChild]:
         """Immediate children, in order of arrival; with ``presence=False`` a silent look."""
@@ -221,15 +295,62 @@ class ServerStream:
         return self._stream.get_children()
 
     async def subscribe(
-        self, on_batch: OnBatch, *, after_offset: Cursor = "start", events: bool = True, presence: bool = True
+        self,
+        on_batch: OnBatch,
+        *,
+        after_offset: Cursor = "start",
+        event_types: Iterable[str] | None = None,
+        events: bool = True,
+        presence: bool = True,
+        key: str | None = None,
     ) -> Subscription:
         """Deliver batches after a cursor; ``"end"`` is live only."""
-        cursor = _parse_cursor(after_offset, "after_offset")
-        # "end" is the absence of a replay offset; any large number would filter live events for ever.
-        replay = None if cursor == "end" else 0 if cursor == "start" else cursor
         return await self._stream.subscribe(
-            _PublicSink(on_batch), replay_after_offset=replay, events=events, presence=presence
+            _PublicSink(on_batch),
+            key=key,
+            replay_after_offset=_parse_replay(after_offset),
+            event_types=_parse_types(event_types),
+            events=events,
+            presence=presence,
         )
+
+    async def wait_for_event(
+        self,
+        predicate: Predicate | None,
+        *,
+        event_types: Iterable[str] | None,
+        after_offset: Cursor,
+        timeout: float | None,  # noqa: ASYNC109  # of the engine's clock, and the error tells what was seen
+        presence: bool,
+    ) -> StreamEvent:
+        """The first event that matches, after a cursor."""
+        return await self._stream.wait_for_event(
+            predicate,
+            event_types=_parse_types(event_types),
+            after_offset=_parse_replay(after_offset),
+            timeout=timeout,
+            presence=presence,
+        )
+
+    async def kill(self) -> None:
+        """End the stream's incarnation."""
+        await self._stream.kill()
+
+    async def reset(self) -> None:
+        """Erase the stream."""
+        await self._stream.reset()
+
+    async def run_processor(self, build: Build, *, key: str | None, view: Appendable) -> Attachment:
+        """Run a processor in this process, from its snapshot on, until it is stopped."""
+        return await self._stream.run_processor(build, key=key, view=view)
+
+    async def enable_processor(self, name: str) -> None:
+        """Configure the stream to be processed by whoever knows `name`. Nothing is appended if it is so already."""
+        await self._stream.enable_processor(name)
+
+    async def disable_processor(self, name: str) -> None:
+        """Take that back. Nothing is appended if it is not so."""
+        await self._stream.disable_processor(name)
 
 
 class _PublicSink:
@@ -252,6 +373,19 @@ class _PublicSink:
 
 def _with_metadata(event: Event) -> Event:
     return replace(event, metadata={}) if event.metadata is UNSET else event
+
+
+def _parse_replay(value: Cursor) -> int | None:
+    cursor = _parse_cursor(value, "after_offset")
+    # "end" is the absence of a replay offset; any large number would filter live events for ever.
+    return None if cursor == "end" else 0 if cursor == "start" else cursor
+
+
+def _parse_types(value: Iterable[str] | None) -> list[str] | None:
+    types = None if value is None else [value] if isinstance(value, str) else list(value)
+    if types is not None and not all(isinstance(name, str) for name in types):
+        raise ItxError(f"event_types {value!r} is not a list of types.", code="BAD_REQUEST")
+    return types
 
 
 def _parse_cursor(value: object, name: str) -> Cursor:

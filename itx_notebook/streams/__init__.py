@@ -6,7 +6,13 @@ It knows nothing of projects, principals, handles or notebooks, and may be used 
 from itx_notebook.streams.batch import EventBatch
 from itx_notebook.streams.core import CoreState, core_type
 from itx_notebook.streams.engine import StreamEngine
-from itx_notebook.streams.path import parse_stream_path, parse_stream_ref, resolve_stream_path
+from itx_notebook.streams.path import (
+    parse_stream_path,
+    parse_stream_ref,
+    parse_sub_path,
+    resolve_stream_path,
+)
+from itx_notebook.streams.processors import Processor, ProcessorContract, processor
 from itx_notebook.streams.runtime import ConnectionRuntime, RuntimeState
 from itx_notebook.streams.stream import Stream
 from itx_notebook.streams.subscription import Sink, Subscription
@@ -15,6 +21,8 @@ __all__ = [
     "ConnectionRuntime",
     "CoreState",
     "EventBatch",
+    "Processor",
+    "ProcessorContract",
     "RuntimeState",
     "Sink",
     "Stream",
@@ -23,5 +31,7 @@ __all__ = [
     "core_type",
     "parse_stream_path",
     "parse_stream_ref",
+    "parse_sub_path",
+    "processor",
     "resolve_stream_path",
 ]

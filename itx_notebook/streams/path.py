@@ -21,6 +21,7 @@ __all__ = [
     "get_label",
     "parse_stream_path",
     "parse_stream_ref",
+    "parse_sub_path",
     "resolve_stream_path",
 ]
 
@@ -85,6 +86,18 @@ def resolve_stream_path(given: str, base: str) -> str:
         else:
             raise ItxError(f'streamPath "{given}" escapes the stream root (resolved from "{base}")', code="BAD_REQUEST")
     return "/" + "/".join(segments)
+
+
+def parse_sub_path(given: str | None, base: str) -> str:
+    """The canonical path that a stream's handle means by `given`: absolute, or below `base`; ``None`` is `base` itself.
+
+    Unlike :func:`resolve_stream_path` it never goes up: ``..`` is no segment, and ``BAD_REQUEST``.
+    """
+    if given is None:
+        return base
+    if not given.strip() or given.startswith("/"):
+        return parse_stream_path(given)
+    return parse_stream_path(f"{'' if base == ROOT else base}/{given.removeprefix('./').lstrip('/')}")
 
 
 def get_ancestors(path: str) -> list[str]:

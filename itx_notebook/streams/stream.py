@@ -7,23 +7,28 @@ with the first look that is not silent.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import uuid
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
-import msgspec
-
-from itx_notebook._clock import Clock, iso_from_ms
 from itx_notebook.errors import ItxError
 from itx_notebook.streams.batch import EventBatch
 from itx_notebook.streams.committer import Draft, engine_closed
 from itx_notebook.streams.connections import Connections
 from itx_notebook.streams.core import CoreState, core_type, fold, get_public_state
-from itx_notebook.streams.event import DAMAGE, commit_event, parse_event, read_event
-from itx_notebook.streams.log import READ_PAGE, LogStore, StreamLog
+from itx_notebook.streams.event import DAMAGE, parse_event, read_event
+from itx_notebook.streams.host import Host
+from itx_notebook.streams.log import StreamLog
+from itx_notebook.streams.looking import as_committed, get_events, life_over
 from itx_notebook.streams.path import resolve_stream_path
+from itx_notebook.streams.processors import (
+    Appendable,
+    Attachment,
+    Build,
+    ProcessorRuntimeState,
+    get_configured_processor,
+)
 from itx_notebook.streams.runtime import Direction, RuntimeState, StreamRuntime
 from itx_notebook.streams.storage import Snapshot, StreamWrite
 from itx_notebook.streams.subscription import Reason, Sink, Subscription
@@ -35,50 +40,6 @@ __all__ = ["Stream"]
 _log = logging.getLogger("itx_notebook")
 
 _CREATED: Final = core_type("created")
-
-
-class Host(LogStore, Protocol):
-    """What a stream asks of its engine."""
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether it was closed."""
-        ...
-
-    @property
-    def clock(self) -> Clock:
-        """Its time."""
-        ...
-
-    def stream(self, namespace: str, path: str) -> Stream:
-        """The actor of another stream."""
-        ...
-
-    async def between_commits(self) -> None:
-        """Wait until no commit is under way."""
-        ...
-
-    def commit(
-        self, stream: Stream, events: Sequence[Event], *, wake: bool = False
-    ) -> asyncio.Future[list[StreamEvent]]:
-        """Append checked events, all or none."""
-        ...
-
-    async def end_life(self, stream: Stream, error: ItxError, *, erase: bool) -> None:
-        """Refuse what waits for a stream, erase it if asked, and end its incarnation, all between two commits."""
-        ...
-
-    async def save_snapshot(self, stream: Stream, snapshot: Snapshot) -> None:
-        """Store how far a processor has come."""
-        ...
-
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run background work that the engine's end waits for."""
-        ...
-
-    def note_loaded(self, stream: Stream) -> None:
-        """Take notice that the state of a stream is in memory now; others may be told to let go of theirs."""
-        ...
 
 
 class Stream:
@@ -192,29 +153,9 @@ class Stream:
         ItxError
             ``BAD_REQUEST``: `limit` is not a positive integer; ``INTERNAL``: the stream was reset meanwhile.
         """
-        if limit is not None and (type(limit) is not int or limit < 1):
-            raise ItxError(
-                "getEvents limit must be a positive integer.", code="BAD_REQUEST", details={"limit": repr(limit)}
-            )
-        wanted = None if event_types is None else frozenset(event_types)
-        if wanted is not None and "*" in wanted:
-            wanted = None
-        life = self.life
-        head = self.load().max_offset + 1
-        before = head if before_offset is None else min(before_offset, head)
-        events: list[StreamEvent] = []
-        cursor = max(0, after_offset)
-        while cursor < before - 1 and (limit is None or len(events) < limit):
-            size = READ_PAGE if limit is None or wanted is not None else min(READ_PAGE, limit - len(events))
-            page = self.read_page(after_offset=cursor, before_offset=before, limit=size)
-            if not page:
-                break
-            cursor = page[-1].offset
-            events += page if wanted is None else [event for event in page if event.type in wanted]
-            await asyncio.sleep(0)
-            if self.life != life:
-                raise _life_over("killed or reset")
-        return events if limit is None else events[:limit]
+        return await get_events(
+            self, after_offset=after_offset, before_offset=before_offset, limit=limit, event_types=event_types
+        )
 
     def get_event(self, offset: int) -> StreamEvent:
         """The event at an offset; ``NOT_FOUND`` if there is none. Silent."""
@@ -246,19 +187,7 @@ class Stream:
             The state to begin from; the stream's own if absent.
         """
         before = self.load() if state is None else state
-        if isinstance(event, Mapping) and "createdAt" in event:
-            try:
-                event = msgspec.convert(event, StreamEvent)
-            except msgspec.ValidationError as error:
-                raise ItxError(f"Event {event!r} is not a committed event: {error}.", code="BAD_REQUEST") from None
-        if not isinstance(event, StreamEvent):
-            event, _ = commit_event(
-                parse_event(event),
-                offset=before.max_offset + 1,
-                created_at=iso_from_ms(self.now_ms()),
-                stream_path=self.path,
-            )
-        return fold(before, event)
+        return fold(before, as_committed(event, before, now_ms=self.now_ms(), stream_path=self.path))
 
     def get_children(self) -> list[StreamChild]:
         """Immediate children with their own time of creation, in order of arrival. Silent."""
@@ -369,6 +298,48 @@ class Stream:
             clock=self._engine.clock,
         )
 
+    # -- processors --------------------------------------------------------------------------------------------------
+
+    async def run_processor(
+        self, build: Build, *, key: str | None = None, view: Appendable | None = None
+    ) -> Attachment:
+        """Run a processor on this stream in this process, from its snapshot on; returns when it is connected.
+
+        Parameters
+        ----------
+        build : callable
+            Makes the processor: a class, or what ``@processor`` made.
+        key : str, optional
+            The subscription key, under which the snapshot is kept too; ``processor:<slug>`` if absent. One that runs
+            under the same key is stopped first.
+        view : object with ``append``, optional
+            What the hooks are given as their stream; this one if absent.
+        """
+        return await self._engine.processors.run(self, build, key=key, view=view)
+
+    async def enable_processor(self, name: str, *, key: str | None = None) -> None:
+        """Configure the stream to be processed by every process that knows `name`, from now on. Repeating is harmless.
+
+        A process knows the circuit breaker, and what was made known to ``engine.processors.add``.
+        """
+        own = key or f"processor:{name}"
+        known = self.load().subscriptions_by_key.get(own)
+        if known is None or get_configured_processor(known) != name:
+            target = {"type": "in-process", "processorName": name}
+            payload = {"subscriptionKey": own, "subscriber": {"type": "callable", "callable": target}}
+            await self.append(Event(type=core_type("subscription-configured"), payload=payload))
+
+    async def disable_processor(self, name: str, *, key: str | None = None) -> None:
+        """Take that back. Repeating is harmless."""
+        own = key or f"processor:{name}"
+        if own in self.load().subscriptions_by_key:
+            await self.append(Event(type=core_type("subscription-removed"), payload={"subscriptionKey": own}))
+
+    def get_processor_runtime_state(self, subscription_key: str) -> ProcessorRuntimeState | None:
+        """Snapshot and live state of what runs under a key in this process; ``None`` if nothing does."""
+        running = self._engine.processors.try_get(self, subscription_key)
+        return None if running is None else running.get_runtime_state()
+
     # -- lives -------------------------------------------------------------------------------------------------------
 
     async def kill(self) -> None:
@@ -376,7 +347,7 @@ class Stream:
 
         The next touch wakes the stream anew.
         """
-        await self._engine.end_life(self, _life_over("kill requested"), erase=False)
+        await self._engine.end_life(self, life_over("kill requested"), erase=False)
 
     async def reset(self) -> None:
         """Erase the stream, and end this incarnation: its next life begins at offset 1 with another ``created``.
@@ -384,7 +355,7 @@ class Stream:
         Its subscribers are let go with an error; one that comes again must forget the offsets it knew, which the new
         ``created_at`` tells. Returns when the erasure is durable.
         """
-        await self._engine.end_life(self, _life_over("reset requested"), erase=True)
+        await self._engine.end_life(self, life_over("reset requested"), erase=True)
 
     def end_incarnation(self, error: ItxError) -> None:
         """Forget everything that is in memory, as if the process had died."""
@@ -445,7 +416,7 @@ class Stream:
         """Store that. Refused if the stream's life is not `life` any more: it is about events that may be gone."""
         stream_id = self.stream_id
         if stream_id is None or life != self.life:
-            raise _life_over("killed or reset")
+            raise life_over("killed or reset")
         await self._engine.save_snapshot(self, Snapshot(stream_id, processor, body))
 
     async def end_connection(self, subscription: Subscription, reason: Reason) -> None:
@@ -530,14 +501,6 @@ class Stream:
         self._state = None
         self._public = None
         self._log.forget()
-
-
-def _life_over(why: str) -> ItxError:
-    return ItxError(
-        why,
-        code="INTERNAL",
-        hint="The stream's incarnation was ended: call or subscribe again; what was answered before is in the log.",
-    )
 
 
 def _try_read_created_at(body: bytes, path: str) -> str | None:

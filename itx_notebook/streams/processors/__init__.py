@@ -12,8 +12,9 @@ Delivery is at least once, in order, from a stored snapshot: see :class:`Process
 from itx_notebook.streams.processors.attachment import Attachment
 from itx_notebook.streams.processors.breaker import BREAKER_CONFIGURED, CircuitBreaker, CircuitBreakerState
 from itx_notebook.streams.processors.contract import EventCatalog, EventType, ProcessorContract
-from itx_notebook.streams.processors.host import Build, ProcessorHost
+from itx_notebook.streams.processors.host import Build, ProcessorHost, get_configured_processor
 from itx_notebook.streams.processors.processor import (
+    Appendable,
     Processor,
     ProcessorBatch,
     ProcessorDefinition,
@@ -24,6 +25,7 @@ from itx_notebook.streams.processors.runner import ProcessorRunner, ProcessorRun
 
 __all__ = [
     "BREAKER_CONFIGURED",
+    "Appendable",
     "Attachment",
     "Build",
     "CircuitBreaker",
@@ -39,5 +41,6 @@ __all__ = [
     "ProcessorRuntimeState",
     "ProcessorSnapshot",
     "ReducedEvent",
+    "get_configured_processor",
     "processor",
 ]

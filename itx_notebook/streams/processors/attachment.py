@@ -206,12 +206,12 @@ class Attachment:
     # -- its snapshots -----------------------------------------------------------------------------------------------
 
     async def read(self) -> bytes | None:
-        """The stored snapshot, unless it is of a log that is no more."""
-        return self._stream.try_read_snapshot(self.name)
+        """The stored snapshot."""
+        return self._stream.try_read_snapshot(self.key)
 
     async def write(self, body: bytes) -> None:
         """Store a snapshot of the life that the connection belongs to."""
-        await self._stream.write_snapshot(self.name, body, life=self._life)
+        await self._stream.write_snapshot(self.key, body, life=self._life)
 
     # -- delivery ----------------------------------------------------------------------------------------------------
 

@@ -90,19 +90,44 @@ class ProcessorHost:
         name : str, optional
             May be left out while there is only one.
         key : str, optional
-            The subscription key; ``processor:<name>`` if absent.
+            The subscription key, under which the snapshot is kept too; ``processor:<name>`` if absent.
         view : object with ``append``, optional
             What the processor's hooks are given as their stream; the engine's own if absent.
         """
         known = self._resolve(name)
-        own = key or f"processor:{known}"
+        return await self._attach(stream, known, self._builds[known](), key=key, view=view)
+
+    async def run(
+        self, stream: ProcessedStream, build: Build, *, key: str | None = None, view: Appendable | None = None
+    ) -> Attachment:
+        """The same for a processor that has no name here; it runs under its slug."""
+        processor = build()
+        return await self._attach(stream, processor.contract.slug.strip(), processor, key=key, view=view)
+
+    async def _attach(
+        self,
+        stream: ProcessedStream,
+        name: str,
+        processor: Processor[Any],
+        *,
+        key: str | None,
+        view: Appendable | None,
+    ) -> Attachment:
+        own = key or f"processor:{name}"
         mine = self._attachments.setdefault(stream, {})
-        if (old := mine.pop(own, None)) is not None:
-            await old.stop()
-        attachment = mine[own] = self._make(
-            stream, known, own, is_configured=own in stream.load().subscriptions_by_key, view=view
-        )
-        await attachment.connect()
+        is_configured = own in stream.load().subscriptions_by_key
+        attachment = self._make(stream, name, own, processor, is_configured=is_configured, view=view)
+        # Entered first: nothing that happens while the old one stops may start a third.
+        old, mine[own] = mine.get(own), attachment
+        try:
+            if old is not None:
+                await old.stop()
+            await attachment.connect()
+        except BaseException:
+            if mine.get(own) is attachment:
+                del mine[own]
+            await attachment.stop()
+            raise
         return attachment
 
     def try_get(self, stream: ProcessedStream, key: str) -> Attachment | None:
@@ -139,9 +164,17 @@ class ProcessorHost:
                 self._engine.start(attachment.try_connect())
         for key, entry in state.subscriptions_by_key.items():
             name = get_configured_processor(entry)
-            if key not in mine and name in self._builds:
-                attachment = mine[key] = self._make(stream, name, key, is_configured=True, view=None)
-                self._engine.start(attachment.try_connect())
+            if key not in mine and name is not None and name in self._builds:
+                self._start_configured(stream, name, key, mine)
+
+    def _start_configured(self, stream: ProcessedStream, name: str, key: str, mine: dict[str, Attachment]) -> None:
+        try:
+            processor = self._builds[name]()
+        except Exception:
+            _log.warning("could not make the processor %s for %s", name, stream.path, exc_info=True)
+            return
+        attachment = mine[key] = self._make(stream, name, key, processor, is_configured=True, view=None)
+        self._engine.start(attachment.try_connect())
 
     async def close(self) -> None:
         """Stop all of them, without a word to the streams: the process is going."""
@@ -152,13 +185,20 @@ class ProcessorHost:
         self._attachments.clear()
 
     def _make(
-        self, stream: ProcessedStream, name: str, key: str, *, is_configured: bool, view: Appendable | None
+        self,
+        stream: ProcessedStream,
+        name: str,
+        key: str,
+        processor: Processor[Any],
+        *,
+        is_configured: bool,
+        view: Appendable | None,
     ) -> Attachment:
         return Attachment(
             stream,
             name,
             key,
-            self._builds[name](),
+            processor,
             view=stream if view is None else view,
             clock=self._engine.clock,
             incarnation_id=self._incarnation_id,

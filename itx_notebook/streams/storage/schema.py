@@ -67,7 +67,7 @@ END;
     """
 CREATE TABLE processor_snapshots (
     stream_id INTEGER NOT NULL,
-    processor TEXT NOT NULL,    -- the name it runs under
+    processor TEXT NOT NULL,    -- the subscription key it runs under
     body BLOB NOT NULL,         -- {"offset", "state"} as JSON: how far it has come, and what it made of it
     PRIMARY KEY (stream_id, processor)
 ) STRICT, WITHOUT ROWID;
