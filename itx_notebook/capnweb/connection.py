@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
+from itx_notebook.capnweb.paced import PacedSocket
 from itx_notebook.capnweb.transport import (
     ABNORMAL_CLOSURE,
     INTERNAL_ERROR,
@@ -44,6 +45,7 @@ class Connection:
         self.subprotocol = subprotocol
         self._loop = asyncio.get_running_loop()
         self._socket: asyncio.Transport
+        self._paced: PacedSocket | None = None
         self._receiver: Receiver = _NOBODY
         self._peer = ""
         # Bytes that came with the handshake, until they may be read as frames.
@@ -142,6 +144,8 @@ class Connection:
 
         `early` are the bytes that came after the handshake; `on_end` is called before ``connection_lost``.
         """
+        if socket.get_extra_info("ssl_object") is not None:
+            socket = self._paced = PacedSocket(socket)
         self._socket = socket
         self._early = early
         self._on_end = on_end
@@ -155,11 +159,14 @@ class Connection:
         """Nothing: :meth:`attach` has brought the socket."""
 
     def pause_writing(self) -> None:
-        """Nothing: a session asks for ``buffered_bytes``."""
+        """Little: a session asks for ``buffered_bytes``."""
+        if self._paced is not None:
+            self._paced.pause()
 
     def resume_writing(self) -> None:
         """Pass on that the buffer has drained."""
-        if not self._is_ending:
+        is_drained = self._paced is None or self._paced.resume()
+        if is_drained and not self._is_ending:
             self._receiver.resume_writing()
 
     def eof_received(self) -> bool | None:

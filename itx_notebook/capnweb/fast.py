@@ -25,6 +25,7 @@ from picows import WSAutoPingStrategy, WSFrame, WSListener, WSMsgType, WSTranspo
 from picows.version import __version__ as picows_version
 
 from itx_notebook.capnweb.connection import Connection
+from itx_notebook.capnweb.frames import is_utf8
 from itx_notebook.capnweb.transport import (
     INVALID_TEXT,
     MESSAGE_TOO_BIG,
@@ -218,7 +219,7 @@ class _Frames(WSListener):
             self._add(message)
 
     def _add(self, message: bytes) -> None:
-        if message.isascii() or _is_utf8(message):
+        if is_utf8(message):
             self.messages.append(message)
         else:
             self.broken = (INVALID_TEXT, "text that is not UTF-8")
@@ -281,11 +282,3 @@ def _answer_own_request(wire: WSTransport) -> bytes:
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
     )
-
-
-def _is_utf8(text: bytes) -> bool:
-    try:
-        text.decode()
-    except UnicodeDecodeError:
-        return False
-    return True

@@ -11,6 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
+from itx_notebook.capnweb.frames import is_utf8
 from itx_notebook.capnweb.transport import (
     ABNORMAL_CLOSURE,
     DEFAULT_OPTIONS,
@@ -224,9 +225,7 @@ class MemoryTransport:
     def _judge(self, message: bytes) -> tuple[int, str] | None:
         if len(message) > self.options.max_message_bytes:
             return MESSAGE_TOO_BIG, f"message of {len(message)} bytes; the limit is {self.options.max_message_bytes}"
-        try:
-            message.decode()
-        except UnicodeDecodeError:
+        if not is_utf8(message):
             return INVALID_TEXT, "text that is not UTF-8"
         return None
 

@@ -111,7 +111,7 @@ class Transport(Protocol):
 
     @property
     def buffered_bytes(self) -> int:
-        """Bytes sent and not yet taken by the system."""
+        """Bytes sent and not yet taken by the system; over TLS, less some 200 KiB that are encrypted already."""
 
     @property
     def peer(self) -> str:

@@ -148,11 +148,14 @@ class WebSocketConnection(Connection, asyncio.Protocol):
             return
         self._socket.write(b"".join(answers))
         close = core.close_sent
+        is_fault = False
         if close is not None and not was_ending:
             self._is_deaf = True
+            # The answer to the peer's close frame is that very frame.
+            is_fault = close is not core.close_rcvd
             self._begin_end(*(broken or (close.code, close.reason)))
         # An empty answer is the core's word for the end of our half of the stream.
-        if b"" in answers:
+        if is_fault or b"" in answers:
             self._shut_down()
 
     def _write_close(self, code: int, reason: str) -> None:
