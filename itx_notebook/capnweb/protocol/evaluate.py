@@ -22,6 +22,7 @@ from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import Location, Payload
 from itx_notebook.capnweb.protocol.pending import call_hook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
+from itx_notebook.capnweb.protocol.plain import LEAST_LENGTH, is_plain
 from itx_notebook.capnweb.protocol.values import (
     FILTERED_KEYS,
     UNDEFINED,
@@ -168,6 +169,8 @@ class Evaluator:
     def _items(self, items: list[Any], depth: int) -> list[Any]:
         if items and depth + 1 >= self._max_depth:
             raise _too_deep()
+        if len(items) >= LEAST_LENGTH and depth + 2 < self._max_depth and is_plain(items):
+            return items
         for index, item in enumerate(items):
             kind = type(item)
             if kind is dict:

@@ -20,6 +20,7 @@ from itx_notebook.capnweb.protocol.hooks import Proxy
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.payload import CALLABLES
 from itx_notebook.capnweb.protocol.pipes import Blob, Readable, Writable
+from itx_notebook.capnweb.protocol.plain import LEAST_LENGTH, is_plain
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.protocol.values import (
     FILTERED_KEYS,
@@ -166,6 +167,8 @@ class Serializer:
     def _items(self, items: list[Any] | tuple[Any, ...], depth: int) -> list[Any]:
         if items and depth + 1 >= self._max_depth:
             raise ValueError(_TOO_DEEP)
+        if len(items) >= LEAST_LENGTH and depth + 2 < self._max_depth and is_plain(items):
+            return items  # type: ignore[return-value]  # msgspec writes a tuple as an array
         changed: list[Any] | None = None
         for index, item in enumerate(items):
             kind = type(item)
