@@ -35,7 +35,7 @@ from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
 from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
 from itx_notebook.capnweb.protocol.pending import CANCELLED
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
-from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, Serializer, encode_error
+from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, HoldsReferences, Serializer, encode_error
 from itx_notebook.capnweb.protocol.wire import MAX_SAFE_INTEGER, decode, encode
 
 __all__ = ["Machine", "Options", "PeerVersion", "Stats"]
@@ -693,9 +693,15 @@ class Machine:
             return
         if not self._awaits(export_id, entry):
             return
-        serializer = Serializer(self)
+        serializer = Serializer(self, only_data=not payload.owned)
         try:
-            expression = serializer.encode_root(value)
+            try:
+                expression = serializer.encode_root(value)
+            except HoldsReferences:
+                # Calls on this result may still come, and must meet the same references as the peer is given.
+                payload.own()
+                serializer = Serializer(self)
+                expression = serializer.encode_root(payload.value)
             message = self._encode_checked(["resolve", export_id, expression], serializer)
         except (TypeError, ValueError, RpcError) as error:
             self.answer_error(export_id, entry, error)

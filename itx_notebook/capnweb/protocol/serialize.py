@@ -34,7 +34,7 @@ from itx_notebook.capnweb.protocol.values import (
 )
 from itx_notebook.capnweb.protocol.wire import MAX_SAFE_INTEGER, format_bigint
 
-__all__ = ["Encoder", "ErrorFilter", "Scope", "Serializer", "encode_error"]
+__all__ = ["Encoder", "ErrorFilter", "HoldsReferences", "Scope", "Serializer", "encode_error"]
 
 Encoder = Callable[[Any], Any]
 """Turns a value of a type the protocol does not know into one it knows."""
@@ -67,6 +67,10 @@ class Scope(Protocol):
         """Return the expression of a stream that is written at the other end."""
 
 
+class HoldsReferences(Exception):  # noqa: N818  # asked for, so no error
+    """A value that was expected to be data alone is more."""
+
+
 class Serializer:
     """Encodes the values of one message.
 
@@ -76,6 +80,8 @@ class Serializer:
         Gives references their ids.
     for_call : bool
         Whether these are a call's arguments: targets with a ``dup`` method are then duplicated by it.
+    only_data : bool
+        Whether to raise :class:`HoldsReferences` at the first stub, target or callable.
 
     Attributes
     ----------
@@ -85,11 +91,12 @@ class Serializer:
         What the scope does once the message is in the outbox.
     """
 
-    __slots__ = ("_max_depth", "after", "for_call", "scope", "undo")
+    __slots__ = ("_max_depth", "after", "for_call", "only_data", "scope", "undo")
 
-    def __init__(self, scope: Scope, *, for_call: bool = False) -> None:
+    def __init__(self, scope: Scope, *, for_call: bool = False, only_data: bool = False) -> None:
         self.scope = scope
         self.for_call = for_call
+        self.only_data = only_data
         self._max_depth = scope.limits.max_depth
         self.undo: list[Callable[[], None]] = []
         self.after: list[Callable[[], None]] = []
@@ -196,9 +203,11 @@ class Serializer:
             if type(converted) is kind:
                 raise TypeError(f"Cannot serialize value: the encoder of {kind.__qualname__} returned one again.")
             return self.encode(converted, depth)
-        if isinstance(value, Proxy):
-            return self.scope.encode_proxy(value, self)
-        if isinstance(value, (RpcTarget, *CALLABLES)):
+        if isinstance(value, (Proxy, RpcTarget, *CALLABLES)):
+            if self.only_data:
+                raise HoldsReferences
+            if isinstance(value, Proxy):
+                return self.scope.encode_proxy(value, self)
             return self.scope.encode_target(value, self)
         for known, encode in _KNOWN:
             if isinstance(value, known):

@@ -251,6 +251,7 @@ export class Main extends rpc.RpcTarget {
   }
 
   keep(stub) {
+    dispose(this.#kept);
     this.#kept = stub.dup();
   }
 

@@ -28,6 +28,10 @@ export const calls = {
     const squares = await Promise.all(Array.from({ length: 200 }, (_, i) => t.main.square(i)));
     return squares.reduce((sum, square) => sum + square, 0);
   },
+  "call-two-thousand-slow-in-flight": async (t) => {
+    const numbers = await Promise.all(Array.from({ length: 2000 }, (_, i) => t.main.later(i)));
+    return numbers.reduce((sum, number) => sum + number, 0);
+  },
   "call-a-property": (t) => outcome(t.main.answer()),
   "call-a-function": async (t) => {
     const add = await t.main.makeAdder(5);

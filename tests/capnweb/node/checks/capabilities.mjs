@@ -108,6 +108,15 @@ export const capabilities = {
     dispose(box);
     return [...got, await t.main.takeLog()];
   },
+  "result-awaited-and-passed-on-at-once": async (t) => {
+    const promise = t.main.makeCounter(1);
+    const waiting = promise.then((counter) => counter);
+    const got = [await t.main.incrementCounter(promise, 2)];
+    const counter = await waiting;
+    got.push(await counter.value);
+    dispose(counter);
+    return [...got, await t.main.takeLog()];
+  },
   "result-with-one-target-three-times": async (t) => {
     const counters = await t.main.makeTriplet();
     const got = [await counters[0].increment(), await counters[2].increment()];
