@@ -161,11 +161,14 @@ class StreamEngine:
         for draft, _ in committed:
             draft.stream.notify(draft.committed)
             if draft.wakes and draft.stream.path != ROOT:
-                self._announce(draft.stream, is_new=draft.committed[0].type == _CREATED)
+                self.announce(draft.stream, is_new=draft.committed[0].type == _CREATED)
             self.processors.after_commit(draft.stream, draft.state, draft.committed)
 
-    def _announce(self, stream: Stream, *, is_new: bool) -> None:
-        """Tell every ancestor of a stream that it exists: in the background, and again at the next wake if lost."""
+    def announce(self, stream: Stream, *, is_new: bool = False) -> None:
+        """Tell every ancestor of a stream that it exists: in the background, and again at the next wake if lost.
+
+        Those that know it are not told, unless it `is_new` and nobody can.
+        """
         for path in get_ancestors(stream.path):
             ancestor = self.stream(stream.namespace, path)
             try:
