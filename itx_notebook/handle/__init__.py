@@ -5,16 +5,19 @@ and has no authority beyond the context it points at.
 """
 
 from itx_notebook.handle.aio import AsyncItx, AsyncProjects, AsyncStream, AsyncStreams, AsyncSubscription
+from itx_notebook.handle.running import AsyncRunningProcessor, RunningProcessor
 from itx_notebook.handle.sync import Itx, Projects, Stream, Streams, Subscription
 
 __all__ = [
     "AsyncItx",
     "AsyncProjects",
+    "AsyncRunningProcessor",
     "AsyncStream",
     "AsyncStreams",
     "AsyncSubscription",
     "Itx",
     "Projects",
+    "RunningProcessor",
     "Stream",
     "Streams",
     "Subscription",

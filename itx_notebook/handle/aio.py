@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from itx_notebook._loop import on_io_loop
 from itx_notebook.errors import ItxError
+from itx_notebook.handle.running import AsyncRunningProcessor
 from itx_notebook.handle.surface import (
     Cursor,
     ItxSurface,
@@ -21,7 +22,10 @@ from itx_notebook.handle.surface import (
     StreamSurface,
     SubscriptionSurface,
 )
+from itx_notebook.streams import CoreState, RuntimeState
 from itx_notebook.streams.event import parse_event
+from itx_notebook.streams.processors import Build
+from itx_notebook.streams.waiting import Predicate
 from itx_notebook.types import (
     UNSET,
     Event,
@@ -86,7 +90,7 @@ class AsyncSubscription:
 
     @property
     def error(self) -> BaseException | None:
-        """What the callback raised, if that is why it was dropped."""
+        """What the callback raised, if that is why it was dropped; or that the stream was killed or reset."""
         return self._subscription.error
 
     @on_io_loop
@@ -168,7 +172,13 @@ class AsyncStream:
 
     @on_io_loop
     async def read(
-        self, *, after_offset: Cursor = "start", before_offset: Cursor = "end", presence: bool = True
+        self,
+        *,
+        after_offset: Cursor = "start",
+        before_offset: Cursor = "end",
+        event_types: Iterable[str] | None = None,
+        limit: int | None = None,
+        presence: bool = True,
     ) -> list[StreamEvent]:
         """Events after one cursor and before another, both exclusive, in order.
 
@@ -176,11 +186,34 @@ class AsyncStream:
         ----------
         after_offset, before_offset : int, "start" or "end"
             ``after_offset=10`` begins with event 11; ``before_offset=10`` ends with event 9.
+        event_types : iterable of str, optional
+            The types that are wanted; all if absent.
+        limit : int, optional
+            How many events at the most.
         presence : bool
             ``True``: touching the stream creates it and records this process, as every touch does. ``False``: a silent
             look that leaves no trace.
         """
-        return await self._stream.read(after_offset=after_offset, before_offset=before_offset, presence=presence)
+        return await self._stream.read(
+            after_offset=after_offset,
+            before_offset=before_offset,
+            event_types=event_types,
+            limit=limit,
+            presence=presence,
+        )
+
+    @on_io_loop
+    async def get_event(self, offset: int | None = None, *, idempotency_key: str | None = None) -> StreamEvent | None:
+        """One event, by its offset or its idempotency key. A silent look.
+
+        Parameters
+        ----------
+        offset : int, optional
+            ``NOT_FOUND`` if there is none.
+        idempotency_key : str, optional
+            ``None`` is the answer if there is none.
+        """
+        return await self._stream.get_event(offset, idempotency_key=idempotency_key)
 
     @on_io_loop
     async def get_state(self, *, presence: bool = True) -> StreamState:
@@ -195,6 +228,26 @@ class AsyncStream:
         return await self._stream.get_state(presence=presence)
 
     @on_io_loop
+    async def get_runtime_state(self) -> RuntimeState:
+        """The whole reduced state, and the connections of this process with what each was given. A silent look."""
+        return await self._stream.get_runtime_state()
+
+    @on_io_loop
+    async def reduce(
+        self, event: str | Event | Mapping[str, Any], payload: Any = UNSET, *, state: CoreState | None = None
+    ) -> CoreState:
+        """What the whole state would be after an event. Changes and stores nothing.
+
+        Parameters
+        ----------
+        event, payload
+            As for :meth:`append`.
+        state : CoreState, optional
+            The state to begin from, such as the result of another what-if; the stream's own if absent.
+        """
+        return await self._stream.reduce(make_event(event, payload), state)
+
+    @on_io_loop
     async def list_children(self, *, presence: bool = True) -> list[StreamChild]:
         """Immediate children, in order of arrival. ``presence=False``: a silent look, see :meth:`get_state`."""
         return await self._stream.list_children(presence=presence)
@@ -205,8 +258,10 @@ class AsyncStream:
         on_batch: OnBatch,
         *,
         after_offset: Cursor = "start",
+        event_types: Iterable[str] | None = None,
         events: bool = True,
         presence: bool = True,
+        key: str | None = None,
     ) -> AsyncSubscription:
         """Deliver batches from a cursor on: what is there, then what comes. The first batch, with the state, at once.
 
@@ -217,13 +272,22 @@ class AsyncStream:
             it. If it raises, the subscription is dropped and says why in ``error``.
         after_offset : int, "start" or "end"
             Exclusive; ``"end"`` is live only.
+        event_types : iterable of str, optional
+            The types that are wanted; all if absent.
         events : bool
             ``False``: states only, with ``events`` empty, coalesced.
         presence : bool
             ``False``: a silent observer; otherwise subscribing is itself an event of the stream.
+        key : str, optional
+            A subscription under the same key is ended first.
         """
         subscription = await self._stream.subscribe(
-            on_batch, after_offset=after_offset, events=events, presence=presence
+            on_batch,
+            after_offset=after_offset,
+            event_types=event_types,
+            events=events,
+            presence=presence,
+            key=key,
         )
         return AsyncSubscription(self.path, subscription)
 
@@ -238,6 +302,85 @@ class AsyncStream:
 
         subscription = await self._stream.subscribe(on_batch, after_offset="end", events=False, presence=presence)
         return AsyncSubscription(self.path, subscription)
+
+    @on_io_loop
+    async def wait_for_event(
+        self,
+        predicate: Predicate | None = None,
+        *,
+        event_types: Iterable[str] | None = None,
+        after_offset: Cursor = "end",
+        presence: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109  # of the engine's clock, and the error tells what was seen
+    ) -> StreamEvent:
+        """The first event that matches, from a cursor on.
+
+        Parameters
+        ----------
+        predicate : callable, optional
+            Takes an event, on the I/O loop, so it must be quick. What it raises ends the wait.
+        event_types : iterable of str, optional
+            The types that count. One of the two must be given.
+        after_offset : int, "start" or "end"
+            Exclusive; ``"end"``: events from now on.
+        timeout : float, optional
+            Seconds; ``None`` waits without limit.
+        presence : bool
+            ``False``: a silent observer; otherwise the waiting is itself in the log.
+
+        Raises
+        ------
+        ItxTimeoutError
+            There was none in time; it tells what was seen.
+        """
+        return await self._stream.wait_for_event(
+            predicate, event_types=event_types, after_offset=after_offset, timeout=timeout, presence=presence
+        )
+
+    @on_io_loop
+    async def run(self, processor: Build, *, key: str | None = None) -> AsyncRunningProcessor:
+        """Run a processor on this stream in this process, from where it was stopped before.
+
+        Parameters
+        ----------
+        processor : class or callable
+            Makes the processor: a subclass of ``Processor``, or what ``@processor`` made. Its hooks run on the I/O
+            loop.
+        key : str, optional
+            The subscription key, under which its progress is stored; ``processor:<slug>`` if absent. One that runs
+            under the same key is stopped first.
+        """
+        running = await self._stream.run_processor(processor, key=key, view=self)
+        return AsyncRunningProcessor(self.path, running)
+
+    @on_io_loop
+    async def enable_processor(self, name: str) -> None:
+        """Configure the stream to be processed by every process that knows a name. Repeating is harmless.
+
+        Parameters
+        ----------
+        name : str
+            ``"circuit-breaker"``, or what :meth:`Streams.register_processor` made known.
+        """
+        await self._stream.enable_processor(name)
+
+    @on_io_loop
+    async def disable_processor(self, name: str) -> None:
+        """Take back what :meth:`enable_processor` did. Repeating is harmless."""
+        await self._stream.disable_processor(name)
+
+    @on_io_loop
+    async def kill(self) -> None:
+        """End the stream's incarnation, as if its process had died: subscribers are let go, the log stays."""
+        await self._stream.kill()
+
+    @on_io_loop
+    async def reset(self) -> None:
+        """Erase the stream for good: its next life begins at offset 1.
+
+        Subscribers are let go with an error. Streams below it stay. There is no way back but a backup.
+        """
+        await self._stream.reset()
 
     def __repr__(self) -> str:
         return f"<AsyncStream {self.path}>"
@@ -258,6 +401,24 @@ class AsyncStreams:
             ``BAD_REQUEST``: not a path; ``NOT_FOUND``: another project's.
         """
         return AsyncStream(self._streams.get(ref))
+
+    @on_io_loop
+    async def register_processor(self, processor: Build, *, name: str | None = None) -> str:
+        """Make a processor known in this process, for the streams that are configured to have it.
+
+        Parameters
+        ----------
+        processor : class or callable
+            Makes the processor, once for each stream.
+        name : str, optional
+            The processor's slug if absent. What is known under the name already is replaced for new starts.
+
+        Returns
+        -------
+        str
+            The name, for :meth:`Stream.enable_processor`.
+        """
+        return self._streams.register_processor(processor, name=name)
 
     def __repr__(self) -> str:
         return "<AsyncStreams: .get(path)>"

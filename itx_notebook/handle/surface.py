@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Literal, Protocol
 
+from itx_notebook.handle.running import RunningSurface
+from itx_notebook.streams import CoreState, RuntimeState
+from itx_notebook.streams.processors import Appendable, Build
+from itx_notebook.streams.waiting import Predicate
 from itx_notebook.types import (
     Event,
     ItxDescription,
@@ -82,8 +86,28 @@ class StreamSurface(Protocol):
         """Append all or none."""
         ...
 
-    async def read(self, *, after_offset: Cursor, before_offset: Cursor, presence: bool) -> list[StreamEvent]:
+    async def read(
+        self,
+        *,
+        after_offset: Cursor,
+        before_offset: Cursor,
+        event_types: Iterable[str] | None,
+        limit: int | None,
+        presence: bool,
+    ) -> list[StreamEvent]:
         """Events between two cursors."""
+        ...
+
+    async def get_event(self, offset: int | None, *, idempotency_key: str | None) -> StreamEvent | None:
+        """One event."""
+        ...
+
+    async def get_runtime_state(self) -> RuntimeState:
+        """The whole reduced state, and the connections."""
+        ...
+
+    async def reduce(self, event: Event, state: CoreState | None) -> CoreState:
+        """What the state would be."""
         ...
 
     async def get_state(self, *, presence: bool) -> StreamState:
@@ -95,9 +119,48 @@ class StreamSurface(Protocol):
         ...
 
     async def subscribe(
-        self, on_batch: OnBatch, *, after_offset: Cursor, events: bool, presence: bool
+        self,
+        on_batch: OnBatch,
+        *,
+        after_offset: Cursor,
+        event_types: Iterable[str] | None = None,
+        events: bool,
+        presence: bool,
+        key: str | None = None,
     ) -> SubscriptionSurface:
         """Deliver batches."""
+        ...
+
+    async def wait_for_event(
+        self,
+        predicate: Predicate | None,
+        *,
+        event_types: Iterable[str] | None,
+        after_offset: Cursor,
+        timeout: float | None,  # noqa: ASYNC109  # of the engine's clock
+        presence: bool,
+    ) -> StreamEvent:
+        """The first event that matches."""
+        ...
+
+    async def kill(self) -> None:
+        """End the incarnation."""
+        ...
+
+    async def reset(self) -> None:
+        """Erase the stream."""
+        ...
+
+    async def run_processor(self, build: Build, *, key: str | None, view: Appendable) -> RunningSurface:
+        """Run a processor."""
+        ...
+
+    async def enable_processor(self, name: str) -> None:
+        """Configure the stream to have a processor."""
+        ...
+
+    async def disable_processor(self, name: str) -> None:
+        """Take that back."""
         ...
 
 
@@ -106,6 +169,10 @@ class StreamsSurface(Protocol):
 
     def get(self, ref: object) -> StreamSurface:
         """A stream by reference."""
+        ...
+
+    def register_processor(self, build: Build, *, name: str | None) -> str:
+        """Make a processor known by name."""
         ...
 
 

@@ -7,9 +7,8 @@ the I/O loop and waits; Ctrl-C cancels it; so does running out of ``timeout`` (s
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
-from itx_notebook._loop import run_blocking
 from itx_notebook.handle.aio import (
     AsyncItx,
     AsyncProjects,
@@ -19,7 +18,12 @@ from itx_notebook.handle.aio import (
     describe_subscription,
 )
 from itx_notebook.handle.callbacks import CallbackThread
+from itx_notebook.handle.face import Face
+from itx_notebook.handle.running import RunningProcessor
 from itx_notebook.handle.surface import Cursor
+from itx_notebook.streams import CoreState, RuntimeState
+from itx_notebook.streams.processors import Build
+from itx_notebook.streams.waiting import Predicate
 from itx_notebook.types import (
     UNSET,
     Event,
@@ -34,20 +38,8 @@ from itx_notebook.types import (
 
 __all__ = ["Itx", "Projects", "Stream", "Streams", "Subscription"]
 
-T = TypeVar("T")
 
-
-class _Face:
-    """Waits for coroutines of one async object, with the handle's timeout unless the call has its own."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self._timeout = timeout
-
-    def _wait(self, coroutine: Coroutine[Any, Any, T], timeout: float | None, what: str) -> T:
-        return run_blocking(coroutine, timeout=self._timeout if timeout is None else timeout, what=what)
-
-
-class Subscription(_Face):
+class Subscription(Face):
     """An open subscription. ``with`` unsubscribes at the end."""
 
     def __init__(self, aio: AsyncSubscription, path: str, callback: CallbackThread[Any], timeout: float | None) -> None:
@@ -63,7 +55,7 @@ class Subscription(_Face):
 
     @property
     def error(self) -> BaseException | None:
-        """What the callback raised, if that is why it was dropped."""
+        """What the callback raised, if that is why it was dropped; or that the stream was killed or reset."""
         return self.aio.error
 
     def unsubscribe(self, *, timeout: float | None = None) -> None:
@@ -81,7 +73,7 @@ class Subscription(_Face):
         return f"<Subscription to {self._path}, {describe_subscription(self.is_closed, self.error)}>"
 
 
-class Stream(_Face):
+class Stream(Face):
     """One stream of the handle's project. Making one does no I/O.
 
     Attributes
@@ -155,6 +147,8 @@ class Stream(_Face):
         *,
         after_offset: Cursor = "start",
         before_offset: Cursor = "end",
+        event_types: Iterable[str] | None = None,
+        limit: int | None = None,
         presence: bool = True,
         timeout: float | None = None,
     ) -> list[StreamEvent]:
@@ -164,6 +158,10 @@ class Stream(_Face):
         ----------
         after_offset, before_offset : int, "start" or "end"
             ``after_offset=10`` begins with event 11; ``before_offset=10`` ends with event 9.
+        event_types : iterable of str, optional
+            The types that are wanted; all if absent.
+        limit : int, optional
+            How many events at the most.
         presence : bool
             ``True``: touching the stream creates it and records this process, as every touch does. ``False``: a silent
             look that leaves no trace.
@@ -172,8 +170,29 @@ class Stream(_Face):
         --------
         >>> itx_notebook.to_frame(stream.read())
         """
-        call = self.aio.read(after_offset=after_offset, before_offset=before_offset, presence=presence)
+        call = self.aio.read(
+            after_offset=after_offset,
+            before_offset=before_offset,
+            event_types=event_types,
+            limit=limit,
+            presence=presence,
+        )
         return self._wait(call, timeout, f"read() of {self.path}")
+
+    def get_event(
+        self, offset: int | None = None, *, idempotency_key: str | None = None, timeout: float | None = None
+    ) -> StreamEvent | None:
+        """One event, by its offset or its idempotency key. A silent look.
+
+        Parameters
+        ----------
+        offset : int, optional
+            ``NOT_FOUND`` if there is none.
+        idempotency_key : str, optional
+            ``None`` is the answer if there is none.
+        """
+        call = self.aio.get_event(offset, idempotency_key=idempotency_key)
+        return self._wait(call, timeout, f"get_event() of {self.path}")
 
     def get_state(self, *, presence: bool = True, timeout: float | None = None) -> StreamState:
         """The state folded from the log: event count, children, metadata.
@@ -186,6 +205,29 @@ class Stream(_Face):
         """
         return self._wait(self.aio.get_state(presence=presence), timeout, f"get_state() of {self.path}")
 
+    def get_runtime_state(self, *, timeout: float | None = None) -> RuntimeState:
+        """The whole reduced state, and the connections of this process with what each was given. A silent look."""
+        return self._wait(self.aio.get_runtime_state(), timeout, f"get_runtime_state() of {self.path}")
+
+    def reduce(
+        self,
+        event: str | Event | Mapping[str, Any],
+        payload: Any = UNSET,
+        *,
+        state: CoreState | None = None,
+        timeout: float | None = None,
+    ) -> CoreState:
+        """What the whole state would be after an event. Changes and stores nothing.
+
+        Parameters
+        ----------
+        event, payload
+            As for :meth:`append`.
+        state : CoreState, optional
+            The state to begin from, such as the result of another what-if; the stream's own if absent.
+        """
+        return self._wait(self.aio.reduce(event, payload, state=state), timeout, f"reduce() of {self.path}")
+
     def list_children(self, *, presence: bool = True, timeout: float | None = None) -> list[StreamChild]:
         """Immediate children, in order of arrival. ``presence=False``: a silent look, see :meth:`get_state`."""
         return self._wait(self.aio.list_children(presence=presence), timeout, f"list_children() of {self.path}")
@@ -195,8 +237,10 @@ class Stream(_Face):
         on_batch: Callable[[StreamEventBatch], object],
         *,
         after_offset: Cursor = "start",
+        event_types: Iterable[str] | None = None,
         events: bool = True,
         presence: bool = True,
+        key: str | None = None,
         timeout: float | None = None,
     ) -> Subscription:
         """Deliver batches from a cursor on: what is there, then what comes. The first batch, with the state, at once.
@@ -208,13 +252,24 @@ class Stream(_Face):
             it raises, the subscription is dropped and says why in ``error``.
         after_offset : int, "start" or "end"
             Exclusive; ``"end"`` is live only.
+        event_types : iterable of str, optional
+            The types that are wanted; all if absent.
         events : bool
             ``False``: states only, with ``events`` empty, coalesced.
         presence : bool
             ``False``: a silent observer; otherwise subscribing is itself an event of the stream.
+        key : str, optional
+            A subscription under the same key is ended first.
         """
         callback = CallbackThread(on_batch, name=f"itx-subscriber {self.path}")
-        call = self.aio.subscribe(callback, after_offset=after_offset, events=events, presence=presence)
+        call = self.aio.subscribe(
+            callback,
+            after_offset=after_offset,
+            event_types=event_types,
+            events=events,
+            presence=presence,
+            key=key,
+        )
         return self._subscribe(call, callback, timeout, f"subscribe() to {self.path}")
 
     def on_state_change(
@@ -224,6 +279,84 @@ class Stream(_Face):
         callback = CallbackThread(on_state, name=f"itx-subscriber {self.path}")
         call = self.aio.on_state_change(callback, presence=presence)
         return self._subscribe(call, callback, timeout, f"on_state_change() of {self.path}")
+
+    def wait_for_event(
+        self,
+        predicate: Predicate | None = None,
+        *,
+        event_types: Iterable[str] | None = None,
+        after_offset: Cursor = "end",
+        presence: bool = True,
+        timeout: float | None = None,
+    ) -> StreamEvent:
+        """The first event that matches, from a cursor on.
+
+        Parameters
+        ----------
+        predicate : callable, optional
+            Takes an event, on the I/O loop, so it must be quick. What it raises ends the wait.
+        event_types : iterable of str, optional
+            The types that count. One of the two must be given.
+        after_offset : int, "start" or "end"
+            Exclusive; ``"end"``: events from now on.
+        timeout : float, optional
+            Seconds; the handle's own if absent.
+        presence : bool
+            ``False``: a silent observer; otherwise the waiting is itself in the log.
+
+        Raises
+        ------
+        ItxTimeoutError
+            There was none in time; it tells what was seen.
+        """
+        call = self.aio.wait_for_event(
+            predicate,
+            event_types=event_types,
+            after_offset=after_offset,
+            presence=presence,
+            timeout=self._get_limit(timeout),
+        )
+        return self._wait_for_its_own_end(call, f"wait_for_event() of {self.path}")
+
+    def run(self, processor: Build, *, key: str | None = None, timeout: float | None = None) -> RunningProcessor:
+        """Run a processor on this stream in this process, from where it was stopped before.
+
+        Parameters
+        ----------
+        processor : class or callable
+            Makes the processor: a subclass of ``Processor``, or what ``@processor`` made. Its hooks run on the I/O
+            loop.
+        key : str, optional
+            The subscription key, under which its progress is stored; ``processor:<slug>`` if absent. One that runs
+            under the same key is stopped first.
+        """
+        running = self._wait(self.aio.run(processor, key=key), timeout, f"run() on {self.path}")
+        return RunningProcessor(running, self._timeout)
+
+    def enable_processor(self, name: str, *, timeout: float | None = None) -> None:
+        """Configure the stream to be processed by every process that knows a name. Repeating is harmless.
+
+        Parameters
+        ----------
+        name : str
+            ``"circuit-breaker"``, or what :meth:`Streams.register_processor` made known.
+        """
+        self._wait(self.aio.enable_processor(name), timeout, f"enable_processor() on {self.path}")
+
+    def disable_processor(self, name: str, *, timeout: float | None = None) -> None:
+        """Take back what :meth:`enable_processor` did. Repeating is harmless."""
+        self._wait(self.aio.disable_processor(name), timeout, f"disable_processor() on {self.path}")
+
+    def kill(self, *, timeout: float | None = None) -> None:
+        """End the stream's incarnation, as if its process had died: subscribers are let go, the log stays."""
+        self._wait(self.aio.kill(), timeout, f"kill() of {self.path}")
+
+    def reset(self, *, timeout: float | None = None) -> None:
+        """Erase the stream for good: its next life begins at offset 1.
+
+        Subscribers are let go with an error. Streams below it stay. There is no way back but a backup.
+        """
+        self._wait(self.aio.reset(), timeout, f"reset() of {self.path}")
 
     def _subscribe(
         self,
@@ -252,7 +385,7 @@ async def _subscribe_with(
     return subscription
 
 
-class Streams(_Face):
+class Streams(Face):
     """The streams of the handle's project."""
 
     def __init__(self, aio: AsyncStreams, timeout: float | None) -> None:
@@ -269,11 +402,28 @@ class Streams(_Face):
         """
         return Stream(self.aio.get(ref), self._timeout)
 
+    def register_processor(self, processor: Build, *, name: str | None = None, timeout: float | None = None) -> str:
+        """Make a processor known in this process, for the streams that are configured to have it.
+
+        Parameters
+        ----------
+        processor : class or callable
+            Makes the processor, once for each stream.
+        name : str, optional
+            The processor's slug if absent. What is known under the name already is replaced for new starts.
+
+        Returns
+        -------
+        str
+            The name, for :meth:`Stream.enable_processor`.
+        """
+        return self._wait(self.aio.register_processor(processor, name=name), timeout, "register_processor()")
+
     def __repr__(self) -> str:
         return "<Streams: .get(path)>"
 
 
-class Projects(_Face):
+class Projects(Face):
     """The projects this handle may narrow to."""
 
     def __init__(self, aio: AsyncProjects, timeout: float | None) -> None:
@@ -302,7 +452,7 @@ class Projects(_Face):
         return "<Projects: .get(id_or_slug), .list(), .create(slug)>"
 
 
-class Itx(_Face):
+class Itx(Face):
     """A handle: a view of one project (or, for its owner, of the whole deployment).
 
     Attributes

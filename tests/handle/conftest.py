@@ -38,6 +38,8 @@ class NeverStream:
             raise
 
     append = append_batch = read = get_state = list_children = subscribe = _wait
+    get_event = get_runtime_state = reduce = wait_for_event = kill = reset = _wait
+    run_processor = enable_processor = disable_processor = _wait
 
 
 @pytest.fixture
