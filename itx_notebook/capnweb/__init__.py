@@ -44,7 +44,7 @@ from itx_notebook.capnweb.protocol.targets import RpcTarget, hidden, name
 from itx_notebook.capnweb.protocol.values import UNDEFINED, Headers, JsDate, Request, Response, Url
 from itx_notebook.capnweb.server import Server, connect, open_session, serve
 from itx_notebook.capnweb.session import Session, memory_pair, session_of
-from itx_notebook.capnweb.stub import RpcPromise, RpcStub, dispose, on_broken, stub
+from itx_notebook.capnweb.stub import RpcPromise, RpcStub, dispose, on_broken, pull, stub
 from itx_notebook.capnweb.transport import HandshakeError, TransportOptions
 
 __all__ = [
@@ -91,6 +91,7 @@ __all__ = [
     "name",
     "on_broken",
     "open_session",
+    "pull",
     "serve",
     "session_of",
     "stub",

@@ -20,7 +20,7 @@ from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.runtime import AsyncioRuntime, get_runtime
 
-__all__ = ["RpcPromise", "RpcStub", "dispose", "on_broken", "stub"]
+__all__ = ["RpcPromise", "RpcStub", "dispose", "on_broken", "pull", "stub"]
 
 _LIMITS: Final = Limits()
 
@@ -131,9 +131,9 @@ class RpcPromise(RpcStub):
 
     def __await__(self) -> Generator[Any, None, Any]:
         hook = self._hook.get(self._path) if self._path else self._hook
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        hook.pull(_Future(future))
-        # The frame holds `self`: when the awaiting task is cancelled, the last reference may go, and the call with it.
+        future = _Result()
+        hook.pull(future)
+        # The frame holds `hook`: when the awaiting task is cancelled, the last reference may go, and the call with it.
         return (yield from future)
 
     async def __aenter__(self) -> Any:
@@ -146,39 +146,69 @@ class RpcPromise(RpcStub):
         self._hook.dispose()
 
 
-class _Future:
-    """Hands a hook's value to an asyncio future."""
+class _Result(asyncio.Future[Any]):
+    """What an await waits for: a future that a hook tells its value."""
 
-    __slots__ = ("future", "payload")
+    __slots__ = ("_payload",)
 
-    def __init__(self, future: asyncio.Future[Any]) -> None:
-        self.future = future
-        self.payload: Payload | None = None
+    _payload: Payload
 
     def resolve(self, payload: Payload) -> None:
-        if self.future.done():
+        if self.done():
             return
         if not payload.owned:
             try:
                 payload.own()
             except (TypeError, ValueError) as error:
-                self.future.set_exception(error)
+                self.set_exception(error)
                 return
         if payload.promises:
-            self.payload = payload
+            self._payload = payload
             payload.deliver(self._delivered)
         else:
-            self.future.set_result(payload.value)
+            self.set_result(payload.value)
 
     def _delivered(self, error: Exception | None) -> None:
         if error is not None:
             self.reject(error)
-        elif not self.future.done() and self.payload is not None:
-            self.future.set_result(self.payload.value)
+        elif not self.done():
+            self.set_result(self._payload.value)
 
     def reject(self, error: Exception) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
+        if not self.done():
+            self.set_exception(error)
+
+
+class _Pulled(_Result):
+    """A result that keeps its call from being given back, until nobody wants it any more."""
+
+    __slots__ = ("_hook",)
+
+    def __init__(self, hook: Hook) -> None:
+        super().__init__()
+        self._hook: Hook | None = hook
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        self._hook = None
+        return super().cancel(msg)
+
+
+def pull(promise: RpcPromise) -> asyncio.Future[Any]:
+    """Ask for a promise's value now, and return the future of it: the first half of ``await``.
+
+    For many calls at once, ``await asyncio.gather(*map(rpc.pull, promises))``: what is no future asyncio wraps into a
+    task each, which costs as much as the call. Cancelling the future gives the call back, unless somebody else holds
+    the promise.
+
+    Raises
+    ------
+    RuntimeError
+        No event loop is running in this thread.
+    """
+    hook = promise._hook.get(promise._path) if promise._path else promise._hook
+    future = _Pulled(hook)
+    hook.pull(future)
+    return future
 
 
 def stub(target: Any) -> RpcStub:
