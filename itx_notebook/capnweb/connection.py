@@ -170,7 +170,9 @@ class Connection:
             self._receiver.resume_writing()
 
     def eof_received(self) -> bool | None:
-        """The peer writes no more: let asyncio send what waits and close."""
+        """The peer writes no more: asyncio sends what waits, and closes; a peer that does not take it is cut."""
+        self._is_ending = True
+        self._cut_in_time()
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -234,13 +236,16 @@ class Connection:
         """The first close frame is written or read: give the rest a bounded time."""
         self._is_ending = True
         self._outcome = (code, reason)
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_later(self.options.close_timeout, self._socket.abort)
+        self._cut_in_time()
         # The peer's close frame and the end of its stream still have to be read.
         self._is_reading_paused = False
         self._feed_early()
         self._resume_socket()
+
+    def _cut_in_time(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(self.options.close_timeout, self._socket.abort)
 
     def _fail(self, code: int, reason: str) -> None:
         """The peer broke a rule: say which, and listen no more."""

@@ -295,7 +295,7 @@ class Listener:
 
 
 class _Gone(Exception):  # noqa: N818  # the client's right
-    """The client has closed, or said nothing between two requests."""
+    """The client says nothing between two requests, or does not take its answer."""
 
 
 class _Door(asyncio.Protocol):
@@ -310,7 +310,6 @@ class _Door(asyncio.Protocol):
         self._arrived = asyncio.Event()
         self._drained = asyncio.Event()
         self._drained.set()
-        self._is_at_eof = False
         self._is_answering = False
         self._is_finished = False
         self._is_read_ahead_full = False
@@ -336,11 +335,9 @@ class _Door(asyncio.Protocol):
             self._socket.pause_reading()
 
     def eof_received(self) -> bool | None:
-        self._is_at_eof = True
-        self._arrived.set()
-        # A client may end its half after its request and still read the answer; TLS knows no halves.
-        has_request = self._is_answering or bool(self._buffer)
-        return has_request and not self._is_finished and self._socket.can_write_eof()
+        # A client that ends its half is taken to have gone: hardly any that still reads an answer does that.
+        self._cut_in_time()
+        return None
 
     def pause_writing(self) -> None:
         self._drained.clear()
@@ -376,6 +373,7 @@ class _Door(asyncio.Protocol):
                 self._finish(_format_refusal(refusal))
         except _Gone:
             self._socket.close()
+            self._cut_in_time()
         except Exception as error:
             _report("Answering an HTTP request failed.", error)
             self._finish(_format_refusal(Refusal(500, "Something went wrong here.")))
@@ -427,7 +425,7 @@ class _Door(asyncio.Protocol):
     def _upgrade(self, head: bytes, request: HandshakeRequest) -> None:
         rules = self._rules
         answer, core = answer_upgrade(head, subprotocols=rules.subprotocols, options=rules.options)
-        if core is None or self._is_at_eof:
+        if core is None:
             self._finish(answer or _format_refusal(Refusal(400, "The handshake is malformed.")))
             return
         connection = open_connection(core, rules.options, fast=rules.fast)
@@ -448,9 +446,8 @@ class _Door(asyncio.Protocol):
         if origin is not None:
             # It was let in, so its page may read the answer.
             headers = [*headers, ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
-        is_last = request.is_last or self._is_at_eof
-        data = format_answer(status, headers, body, is_last=is_last)
-        if is_last:
+        data = format_answer(status, headers, body, is_last=request.is_last)
+        if request.is_last:
             self._finish(data)
             return False
         self._socket.write(data)
@@ -500,8 +497,6 @@ class _Door(asyncio.Protocol):
 
     async def _read_more(self) -> None:
         """Wait for more bytes in the buffer."""
-        if self._is_at_eof:
-            raise _Gone
         self._arrived.clear()
         if self._is_read_ahead_full:
             self._is_read_ahead_full = False
@@ -515,11 +510,16 @@ class _Door(asyncio.Protocol):
         if self._is_read_ahead_full:
             self._socket.resume_reading()
         self._socket.write(data)
-        if self._is_at_eof or not self._socket.can_write_eof():
-            self._socket.close()
-        else:
+        if self._socket.can_write_eof():
             self._socket.write_eof()
-        self._timer = self._loop.call_later(self._rules.options.close_timeout, self.cut)
+        else:
+            self._socket.close()
+        self._cut_in_time()
+
+    def _cut_in_time(self) -> None:
+        """Cut the socket if what is still to be sent has not gone after a while."""
+        if self._timer is None:
+            self._timer = self._loop.call_later(self._rules.options.close_timeout, self.cut)
 
 
 def _format_refusal(refusal: Refusal) -> bytes:

@@ -278,6 +278,15 @@ async def test_reset_is_told_as_1006_while_sending_goes_on(side: Side, fast: boo
         assert (await recorder.wait_for_loss())[0] == 1006
 
 
+@on_both_sides
+async def test_peer_that_ends_its_half_and_takes_nothing_is_cut(side: Side, fast: bool) -> None:
+    async with open_under_test(side, fast=fast, options=QUICK) as (connection, recorder, peer):
+        peer.stop_reading()
+        connection.send([b"x" * 1_000_000] * 16)
+        peer.writer.write_eof()
+        assert (await recorder.wait_for_loss())[0] == 1006
+
+
 # Keeping alive.
 
 ALIVE = replace(DEFAULT_OPTIONS, ping_interval=0.02, ping_timeout=0.05, close_timeout=0.05)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from itx_notebook.capnweb.connection import Connection
 from itx_notebook.capnweb.listener import HandshakeRequest, Listener, listen
@@ -311,6 +311,10 @@ class RawPeer:
             except ConnectionError:
                 pass
         return b"".join(parts)
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the socket."""
+        cast("asyncio.Transport", self.writer.transport).pause_reading()
 
     def cut(self) -> None:
         self.writer.transport.abort()
