@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from itx_notebook.errors import ItxError
-from itx_notebook.streams import StreamEngine, Subscription, core_type
+from itx_notebook.streams import StreamEngine, Subscription, core_type, processor
 from itx_notebook.streams.core import fold, initial_state
 from itx_notebook.streams.path import get_ancestors, get_child_path
+from itx_notebook.streams.processors import Attachment
 from itx_notebook.types import StreamEvent
 from tests.streams.support import Consumer
 
@@ -25,6 +26,11 @@ PATHS = ("/", "/a", "/a/b", "/a/b/c", "/d")
 paths = st.sampled_from(PATHS)
 keys = st.sampled_from([None, None, "k1", "k2", "k3"])
 batches = st.lists(st.tuples(st.integers(0, 9), keys), min_size=1, max_size=5)
+
+
+@processor("count", consumes=["demo.x"], initial_state={"payloads": []})
+def count(state: dict[str, Any], event: StreamEvent) -> dict[str, Any]:
+    return {"payloads": [*state["payloads"], event.payload]}
 
 
 class Model:
@@ -60,6 +66,14 @@ class Watch(NamedTuple):
         while (pump := self.subscription._pump) is not None:
             await asyncio.wait([pump])
 
+    def check_ended(self, events: list[StreamEvent]) -> None:
+        """Whether it was told that the incarnation is over, and was given nothing but the beginning of `events`."""
+        assert self.subscription.closed.is_set()
+        assert isinstance(self.subscription.error, ItxError)
+        mine = [event.offset for event in events if self.wants is Wants.ALL or event.type == "demo.x"]
+        flat = self.consumer.flat
+        assert flat == ([] if self.wants is Wants.STATES else mine[: len(flat)])
+
     def check(self, events: list[StreamEvent], head: int) -> None:
         """Whether it was given what `events`, all from its beginning on, hold for it, and nothing twice."""
         consumer = self.consumer
@@ -90,6 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.home = Path(tempfile.mkdtemp())
         self.models = {path: Model() for path in PATHS}
         self.watches: list[Watch] = []
+        self.processed: dict[str, Attachment] = {}
         self.engine = self.run(self.open())
 
     async def open(self) -> StreamEngine:
@@ -236,6 +251,74 @@ class EngineMachine(RuleBasedStateMachine):
         self.settle()
         watch.check(events, self.engine.stream("p", watch.path).load().max_offset)
 
+    @precondition(lambda self: self.watches)
+    @rule(slow=st.booleans())
+    def replace(self, slow: bool) -> None:
+        """Another subscriber takes the key: the old one is let go with all it was owed up to then."""
+        watch = self.watches.pop(0)
+        watch.consumer.let_go()
+        stream = self.engine.stream("p", watch.path)
+        self.run(stream.wake())
+        self.settle()
+        self.run(watch.catch_up())
+        events = self.run(stream.read(after_offset=watch.after))
+        consumer = Consumer(slow=slow)
+        subscription = self.run(stream.subscribe(consumer, key=watch.subscription.key))
+        assert watch.subscription.closed.is_set()
+        watch.check(events, stream.load().max_offset)
+        self.watches.append(Watch(watch.path, consumer, subscription, Wants.ALL, subscription.stream_max_offset - 1))
+        self.note_existence(watch.path)
+        self.settle()
+
+    @rule(path=paths)
+    def process(self, path: str) -> None:
+        """A processor comes, or comes again: it goes on where its snapshot ends."""
+        stream = self.engine.stream("p", path)
+        self.processed[path] = self.run(stream.run_processor(count))
+        self.note_existence(path)
+        self.settle()
+
+    @precondition(lambda self: self.processed)
+    @rule(data=st.data())
+    def stop_processing(self, data: st.DataObject) -> None:
+        path = data.draw(st.sampled_from(sorted(self.processed)))
+        self.run(self.processed.pop(path).stop())
+        self.settle()
+
+    @rule(path=paths)
+    def kill(self, path: str) -> None:
+        stream = self.engine.stream("p", path)
+        before = stream.load()
+        self.run(stream.kill())
+        assert stream.load() == before
+        self.end_watches(path)
+
+    @rule(path=paths)
+    def reset(self, path: str) -> None:
+        stream = self.engine.stream("p", path)
+        log = self.run(stream.read())
+        self.run(stream.reset())
+        assert stream.load().event_count == 0
+        self.end_watches(path, log)
+        self.models[path] = Model()
+
+    def end_watches(self, path: str, log: list[StreamEvent] | None = None) -> None:
+        ended = [watch for watch in self.watches if watch.path == path]
+        self.watches = [watch for watch in self.watches if watch.path != path]
+        for watch in ended:
+            events = self.run(self.engine.stream("p", path).read()) if log is None else log
+            watch.consumer.let_go()
+            watch.check_ended([event for event in events if event.offset > watch.after])
+
+    @rule(path=paths, types=st.sampled_from([["demo.x"], ["*"], []]), limit=st.integers(1, 5))
+    def choose(self, path: str, types: list[str], limit: int) -> None:
+        stream = self.engine.stream("p", path)
+        everything = self.run(stream.read())
+        wanted = [event for event in everything if "*" in types or event.type in types]
+        assert self.run(stream.get_events(event_types=types, limit=limit)) == wanted[:limit]
+        for event in everything[:: max(1, len(everything) // 3)]:
+            assert stream.get_event(event.offset) == event
+
     @rule(path=paths)
     def look_in_silence(self, path: str) -> None:
         stream = self.engine.stream("p", path)
@@ -250,6 +333,7 @@ class EngineMachine(RuleBasedStateMachine):
         for watch in self.watches:
             watch.consumer.let_go()
         self.watches.clear()
+        self.processed.clear()
         states = {path: self.engine.stream("p", path).load() for path in PATHS}
         self.run(self.engine.close())
         self.engine = self.run(self.open())
@@ -273,6 +357,23 @@ class EngineMachine(RuleBasedStateMachine):
             assert (state.paused, state.metadata) == (model.paused, model.metadata)
             assert state.child_paths == tuple(dict.fromkeys(state.child_paths))
             assert set(state.child_paths) <= {get_child_path(path, other) for other in PATHS}
+
+    @invariant()
+    def processors_have_seen_what_the_model_says(self) -> None:
+        for path, attachment in self.processed.items():
+            assert attachment.error is None
+            # One whose stream was killed or reset comes back with the next wake.
+            if attachment.is_connected:
+                self.run(attachment.runner.wait_until_event(self.engine.stream("p", path).load().max_offset))
+                assert attachment.runner.state == {"payloads": self.models[path].payloads}
+
+    @invariant()
+    def rosters_are_the_connections_there_are(self) -> None:
+        for path in PATHS:
+            stream = self.engine.stream("p", path)
+            runtime = stream.get_runtime_state()
+            if stream.is_awake:
+                assert set(runtime.runtime.connections) == set(runtime.core_processor_state.connections_by_key)
 
     def teardown(self) -> None:
         for watch in self.watches:
