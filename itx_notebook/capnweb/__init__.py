@@ -40,8 +40,9 @@ from itx_notebook.capnweb.protocol.hooks import Registration
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.machine import Options, Stats
 from itx_notebook.capnweb.protocol.pipes import Blob, Readable, Writable
+from itx_notebook.capnweb.protocol.serialize import prepare
 from itx_notebook.capnweb.protocol.targets import RpcTarget, hidden, name
-from itx_notebook.capnweb.protocol.values import UNDEFINED, Headers, JsDate, Request, Response, Url
+from itx_notebook.capnweb.protocol.values import UNDEFINED, Headers, JsDate, Prepared, Request, Response, Url
 from itx_notebook.capnweb.server import Server, connect, open_session, serve
 from itx_notebook.capnweb.session import Session, memory_pair, session_of
 from itx_notebook.capnweb.stub import RpcPromise, RpcStub, dispose, on_broken, pull, stub
@@ -56,6 +57,7 @@ __all__ = [
     "JsDate",
     "Limits",
     "Options",
+    "Prepared",
     "Readable",
     "Refusal",
     "Registration",
@@ -91,6 +93,7 @@ __all__ = [
     "name",
     "on_broken",
     "open_session",
+    "prepare",
     "pull",
     "serve",
     "session_of",

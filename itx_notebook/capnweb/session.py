@@ -97,6 +97,11 @@ class Session:
         self._machine.call_when_answered(answered.set)
         await answered.wait()
 
+    @property
+    def is_writable(self) -> bool:
+        """Whether :meth:`writable` would not wait now."""
+        return self._transport.buffered_bytes <= self._options.limits.outbound_high_bytes
+
     async def writable(self) -> None:
         """Wait while more is unsent than ``Limits.outbound_high_bytes``, until it is less than ``outbound_low_bytes``.
 

@@ -89,7 +89,10 @@ class RemoteError(RpcError):
         stack: str | None = None,
         props: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(message, name=name, props=props)
+        super().__init__(message, name=name)
+        if props is not None:
+            # The very same: a promise among them is replaced where it stands.
+            self.props = dict(props) if not isinstance(props, dict) else props
         self.stack = stack
         cause = self.props.get("cause")
         if isinstance(cause, BaseException):
@@ -140,7 +143,7 @@ class RemoteThrown(RpcError):  # noqa: N818  # it says what happened, as its sib
     """The peer threw a value that is no error, as JavaScript may: it is in `value`."""
 
     def __init__(self, value: Any = None) -> None:
-        super().__init__(f"The peer threw {value!r}.")
+        super().__init__(f"The peer threw {_show(value)}.")
         self.value = value
 
 
@@ -166,8 +169,7 @@ class RpcAborted(RpcError):  # noqa: N818
     """The peer ended the session, and said why in `value`: mostly an exception, sometimes any other value."""
 
     def __init__(self, value: Any = None) -> None:
-        text = str(value) if isinstance(value, BaseException) else repr(value)
-        super().__init__(f"The peer ended the session: {text}")
+        super().__init__(f"The peer ended the session: {_show(value)}")
         self.value = value
         if isinstance(value, BaseException):
             self.__cause__ = value
@@ -182,6 +184,18 @@ class RpcDisposed(RpcError):  # noqa: N818
 
 class RpcProtocolError(RpcError):
     """A message that the protocol or one of the session's limits does not allow. It ends the session."""
+
+
+_SHOWN_CHARACTERS: Final = 200
+
+
+def _show(value: Any) -> str:
+    """Describe what a peer sent, whatever it is: Python refuses to print integers of more than 4300 digits."""
+    try:
+        text = str(value) if isinstance(value, BaseException) else repr(value)
+    except Exception:
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"
 
 
 _CLASSES: Final[Mapping[str, type[RemoteError]]] = {

@@ -378,6 +378,9 @@ class Machine:
             if self._fresh is not None:
                 self._settle_fresh(parts)
             handler(parts)
+        except RecursionError:
+            # Calls within calls take several frames for each level: Python's limit may come before ours.
+            self.abort(RpcProtocolError("bad RPC message: Deserialization exceeded maximum allowed depth."))
         except Exception as error:  # whatever goes wrong here ends this session and nothing else
             self.abort(error)
 
@@ -669,10 +672,16 @@ class Machine:
         raise NotImplementedError
 
     def _on_abort(self, message: list[Any]) -> None:
-        payload = Evaluator(self).evaluate(message[1] if len(message) > 1 else ["undefined"])
-        payload.dispose()
-        error = RpcAborted(payload.value)
-        self._end(error, (_CLOSE_CODE, str(payload.value)))
+        try:
+            payload = Evaluator(self).evaluate(message[1] if len(message) > 1 else ["undefined"])
+        except RpcError as error:
+            # The peer is gone whatever it said, and gets no answer.
+            reason: Any = error
+        else:
+            reason = payload.value
+            payload.dispose()
+        aborted = RpcAborted(reason)
+        self._end(aborted, (_CLOSE_CODE, reason if isinstance(reason, str) else aborted.message))
 
     def _settle_fresh(self, message: list[Any]) -> None:
         fresh, self._fresh = self._fresh, None

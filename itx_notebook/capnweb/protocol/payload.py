@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.hooks import Hook, Proxy, Runtime
 from itx_notebook.capnweb.protocol.targets import RpcTarget
+from itx_notebook.capnweb.protocol.values import Prepared
 
 __all__ = ["ATOMS", "CALLABLES", "Payload", "take_reference"]
 
@@ -236,6 +237,8 @@ class _Copier:
             return self._keep(take_reference(value, self.runtime))
         if isinstance(value, (RpcTarget, *CALLABLES)):
             return self._keep(take_reference(value, self.runtime, for_call=self.for_call))
+        if kind is Prepared:
+            return self.copy(value.value, container, key, depth)
         return value
 
     def _keep(self, hook: Hook) -> Proxy:

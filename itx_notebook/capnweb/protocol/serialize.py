@@ -15,6 +15,9 @@ from enum import Enum
 from math import isfinite, isnan
 from typing import Any, Final, Protocol
 
+import msgspec
+
+from itx_notebook.capnweb.protocol import wire
 from itx_notebook.capnweb.protocol.errors import RemoteThrown, RpcProtocolError, get_error_name, get_error_props
 from itx_notebook.capnweb.protocol.hooks import Proxy
 from itx_notebook.capnweb.protocol.limits import Limits
@@ -26,6 +29,7 @@ from itx_notebook.capnweb.protocol.values import (
     FILTERED_KEYS,
     Headers,
     JsDate,
+    Prepared,
     Request,
     Response,
     UndefinedType,
@@ -34,7 +38,7 @@ from itx_notebook.capnweb.protocol.values import (
 )
 from itx_notebook.capnweb.protocol.wire import MAX_SAFE_INTEGER, format_bigint
 
-__all__ = ["Encoder", "ErrorFilter", "HoldsReferences", "Scope", "Serializer", "encode_error"]
+__all__ = ["Encoder", "ErrorFilter", "HoldsReferences", "Scope", "Serializer", "encode_error", "prepare"]
 
 Encoder = Callable[[Any], Any]
 """Turns a value of a type the protocol does not know into one it knows."""
@@ -324,7 +328,10 @@ def _message_of(error: BaseException) -> str:
     return str(error)
 
 
-def _stack_of(error: BaseException) -> str:
+def _stack_of(error: BaseException) -> str | None:
+    if error.__traceback__ is None:
+        # Made to be sent, never raised.
+        return None
     import traceback
 
     return "".join(traceback.format_exception(error)).rstrip()
@@ -364,6 +371,10 @@ def _encode_headers(_: Serializer, value: Headers, __: int) -> list[Any]:
     return ["headers", [list(pair) for pair in value]]
 
 
+def _encode_prepared(_: Serializer, value: Prepared, __: int) -> msgspec.Raw:
+    return msgspec.Raw(value.text)
+
+
 def _encode_subclass(serializer: Serializer, value: Any, depth: int) -> Any:
     """A subclass of a plain type is sent as the plain value, unless it means more: an enum, a scalar of numpy."""
     if isinstance(value, Enum) or type(value).__module__.partition(".")[0] == "numpy":
@@ -386,8 +397,37 @@ _KNOWN: Final[tuple[tuple[type | tuple[type, ...], Callable[[Serializer, Any, in
     (Readable, Serializer._readable),
     (Writable, Serializer._writable),
     (array.array, _encode_array),
+    (Prepared, _encode_prepared),
     ((str, int, float, dict, list, tuple), _encode_subclass),
 )
+
+
+class _OnlyData:
+    """The scope of a value that is prepared for nobody in particular: nothing in it can be referred to."""
+
+    limits = Limits()
+    encoders: Mapping[type, Encoder] = {}
+    sends_urls = False
+    on_send_error: ErrorFilter | None = None
+
+    def _refuse(self, value: Any, _: Serializer) -> Any:
+        raise TypeError(f"Cannot prepare {_describe(value)}: a reference is of one session.")
+
+    encode_proxy = encode_target = encode_readable = encode_writable = _refuse
+
+
+_ONLY_DATA: Final = _OnlyData()
+
+
+def prepare(value: Any) -> Prepared:
+    """Write the expression of `value` once, so that it can be sent many times, also by different sessions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As sending it would; and for stubs, targets, callables and streams, which belong to one session.
+    """
+    return Prepared(value, wire.encode(Serializer(_ONLY_DATA).encode(value, 0)))
 
 
 def _describe(value: Any) -> str:

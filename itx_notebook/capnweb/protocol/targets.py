@@ -65,12 +65,14 @@ def hidden(member: _F) -> _F:
 def name(wire_name: str) -> Callable[[_F], _F]:
     """Choose the name under which peers reach a method or property. Python's name is then not reachable.
 
+    A name chosen here may start with an underscore, which no other member a peer reaches does.
+
     Raises
     ------
     ValueError
-        `wire_name` is empty, starts with an underscore, or is one that every JavaScript object has.
+        `wire_name` is empty, or one that every JavaScript object has.
     """
-    if not wire_name or wire_name.startswith("_") or wire_name in OBJECT_NAMES:
+    if not wire_name or wire_name in OBJECT_NAMES:
         raise ValueError(f"{wire_name!r} cannot be a member's name: no peer could reach it.")
 
     def mark(member: _F) -> _F:

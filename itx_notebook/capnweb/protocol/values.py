@@ -17,6 +17,7 @@ __all__ = [
     "UNDEFINED",
     "Headers",
     "JsDate",
+    "Prepared",
     "Request",
     "Response",
     "UndefinedType",
@@ -71,6 +72,22 @@ class UndefinedType:
 
 UNDEFINED: Final = UndefinedType()
 """JavaScript's ``undefined``. Falsy. Received only if the session was asked to keep it; else it becomes ``None``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A value whose expression was written once, to be sent many times. Made by ``prepare``.
+
+    Attributes
+    ----------
+    value : Any
+        The value; it must not change any more.
+    text : bytes
+        Its expression as JSON.
+    """
+
+    value: Any
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
