@@ -229,3 +229,25 @@ async def test_cancelled_subscribe_leaves_no_connection(deployment: Deployment, 
     await settle()
     assert batches == []
     assert deployment.engine.stream(PROJECT_ID, "/a").connections == ()
+
+
+def test_view_of_a_stream_offers_this_and_nothing_that_writes_its_state(itx: ServerItx) -> None:
+    assert sorted(name for name in dir(itx.streams.get("/a")) if not name.startswith("_")) == [
+        "append",
+        "append_batch",
+        "disable_processor",
+        "enable_processor",
+        "get_event",
+        "get_runtime_state",
+        "get_state",
+        "kill",
+        "list_children",
+        "namespace",
+        "path",
+        "read",
+        "reduce",
+        "reset",
+        "run_processor",
+        "subscribe",
+        "wait_for_event",
+    ]

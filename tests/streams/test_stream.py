@@ -225,3 +225,10 @@ async def test_engine_when_closed_says_so(engine: StreamEngine, stream: Stream) 
         with pytest.raises(ItxError, match="engine is closed"):
             await call
     await engine.close()
+
+
+async def test_precondition_when_given_to_a_core_event_is_checked_too(stream: Stream) -> None:
+    updated = {"type": core_type("metadata-updated"), "payload": {"metadata": {"a": 1}}}
+    with pytest.raises(ItxError, match=r"(?m)^expected offset 3, got 1$"):
+        await stream.append({**updated, "offset": 1})
+    assert (await stream.append({**updated, "offset": 3})).offset == 3

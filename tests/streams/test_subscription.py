@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -468,3 +469,37 @@ async def test_filter_when_asked_tells_of_what_it_skipped(stream: Stream) -> Non
     await stream.append({"type": "a"})
     await stream.append({"type": "b"})
     assert scanned == [(0, 100), (0, 200), (0, 250), (1, 251), (0, 252)]
+
+
+async def test_state_of_a_batch_at_the_live_edge_is_the_streams_own(stream: Stream) -> None:
+    consumer = Consumer()
+    await stream.subscribe(consumer, replay_after_offset=0)
+    for event in ({"type": "x"}, {"type": core_type("metadata-updated"), "payload": {"metadata": {"a": 1}}}):
+        committed = await stream.append(event)
+        batch = consumer.batches[-1]
+        assert batch.state == stream.get_runtime_state().core_processor_state
+        assert batch.state.event_count == batch.state.max_offset == batch.stream_max_offset == committed.offset
+
+
+async def test_keys_when_left_out_are_random_and_their_connections_their_own(stream: Stream) -> None:
+    first, second = Consumer(), Consumer()
+    one = await stream.subscribe(first)
+    other = await stream.subscribe(second, key="  ")
+    keys = {str(uuid.UUID(each.key)) for each in (one, other)}
+    assert keys == {one.key, other.key}
+    await one.unsubscribe()
+    event = await stream.append({"type": "x"})
+    assert (first.flat[-1] < event.offset, second.flat[-1]) == (True, event.offset)
+
+
+async def test_sink_when_it_answers_with_anything_that_cannot_be_awaited_is_fine(stream: Stream) -> None:
+    seen: list[int] = []
+
+    def take(batch: EventBatch) -> object:
+        seen.append(batch.stream_max_offset)
+        return batch.stream_max_offset
+
+    await stream.subscribe(take, presence=False)  # type: ignore[arg-type]  # callbacks of people answer with anything
+    await stream.append({"type": "x"})
+    await stream.append({"type": "x"})
+    assert seen == [0, 3, 4]

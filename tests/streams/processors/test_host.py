@@ -428,3 +428,27 @@ async def test_contract_when_it_takes_everything_sees_its_own_coming(engine: Str
     await stream.append({"type": "x"})
     await reach(attachment, 4)
     assert attachment.runner.state == {"types": ["created", "woken", "subscriber-connected", "x"]}
+
+
+async def test_connection_when_ended_for_idleness_is_made_again_by_the_next_append(
+    engine: StreamEngine, stream: Stream
+) -> None:
+    engine.processors.add("echo", Echo)
+    await stream.append(configure("mine", OWN))
+    await engine.settle()
+    attachment = engine.processors.try_get(stream, "mine")
+    assert attachment is not None
+    for n in range(1, 6):
+        subscription = stream.try_get_connection("mine")
+        assert subscription is not None
+        await stream.end_connection(subscription, "idle")
+        await stream.end_connection(subscription, "idle")
+        await engine.settle()
+        assert stream.try_get_connection("mine") is None, "its own fact must not bring it back"
+        await stream.append({"type": "x", "payload": n})
+        await engine.settle()
+        await reach(attachment, stream.load().max_offset)
+    assert await echoes(stream) == [1, 2, 3, 4, 5]
+    assert attachment.runner.state == {"count": 5}
+    reasons = await stream.get_events(event_types=[core_type("subscriber-disconnected")])
+    assert [event.payload["reason"] for event in reasons] == ["idle"] * 5
