@@ -1,10 +1,10 @@
 """Frames by ``picows``, whose parser and masking are compiled: the same connection at a fraction of the cost.
 
-Importing this module needs ``picows``; :func:`itx_notebook.capnweb.websocket.open_connection` is the one place that
-does, and does without where it is missing. Everything but frames is shared with the other connection: handshakes,
-origins, HTTP, closing, keeping alive. What differs: ``picows`` masks with C's ``rand()``, which a hostile proxy could
-predict; its buffer keeps the size of the largest message that came; the reasons in close frames that complain are
-worded otherwise.
+Importing this module needs ``picows``; :func:`itx_notebook.capnweb.websocket.choose_frames` is the one place that
+asks for it, and does without where it is missing. Everything but frames is shared with the other connection:
+handshakes, origins, HTTP, closing, keeping alive. What differs: ``picows`` masks with C's ``rand()``, which a hostile
+proxy could predict; its buffer keeps the size of the largest message that came; a length told in more bytes than it
+needs is a fault to it, as RFC 6455 says; and the reasons in close frames that complain are worded otherwise.
 
 ``picows`` writes each frame to the socket by itself. To write many at once, its protocol object is given a list to
 write to instead, and is fed by hand. That class is no part of its public face, so only versions known to work are

@@ -123,7 +123,7 @@ class HandshakeRequest:
     @property
     def is_upgrade(self) -> bool:
         """Whether it asks for a WebSocket."""
-        return self.method == "GET" and self.headers.has_token("upgrade", "websocket")
+        return self.method == "GET" and self.is_http_11 and self.headers.has_token("upgrade", "websocket")
 
     @property
     def is_last(self) -> bool:

@@ -31,7 +31,7 @@ from itx_notebook.capnweb.http1 import (
     parse_request,
 )
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, GOING_AWAY, TransportOptions
-from itx_notebook.capnweb.websocket import answer_upgrade, open_connection
+from itx_notebook.capnweb.websocket import answer_upgrade, choose_frames, open_connection
 
 __all__ = ["HandshakeRequest", "Listener", "PostAnswer", "Refusal", "listen"]
 
@@ -59,7 +59,7 @@ class _Rules:
     handshake_timeout: float
     body_timeout: float
     max_connections: int
-    fast: bool | None
+    fast: bool
 
 
 async def listen(
@@ -120,7 +120,7 @@ async def listen(
     OSError
         The address cannot be listened on.
     ImportError
-        `fast` is True without ``picows``.
+        `fast` is True without a ``picows`` that we know.
     """
     rules = _Rules(
         on_connection=on_connection,
@@ -132,7 +132,7 @@ async def listen(
         handshake_timeout=handshake_timeout,
         body_timeout=body_timeout,
         max_connections=max_connections,
-        fast=fast,
+        fast=choose_frames(fast=fast),
     )
     listener = Listener(rules, is_secure=ssl is not None)
     await listener.open(host, port, unix=unix, sock=sock, ssl=ssl)

@@ -37,7 +37,7 @@ from itx_notebook.capnweb.transport import (
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
-__all__ = ["WebSocketConnection", "answer_upgrade", "dial", "open_connection"]
+__all__ = ["WebSocketConnection", "answer_upgrade", "choose_frames", "dial", "open_connection"]
 
 # The library asks its logger at every frame whether to describe it.
 _log = logging.getLogger("itx_notebook.capnweb.websocket")
@@ -174,24 +174,31 @@ def _get_frame_bytes(frame: Frame, *, is_masked: bool) -> int:
     return head + 4 * is_masked + length
 
 
-def open_connection(core: Core, options: TransportOptions, *, fast: bool | None) -> Connection:
-    """A connection for a handshake that is done, by ``picows`` or by ``websockets``.
-
-    `fast` None takes ``picows`` if it is installed; True requires it.
+def choose_frames(*, fast: bool | None) -> bool:
+    """Whether ``picows`` is to cut the frames: None if it is installed, True by all means, False never.
 
     Raises
     ------
     ImportError
         `fast` is True and ``picows`` is missing or of a version we do not know.
     """
-    if fast is not False:
-        try:
-            from itx_notebook.capnweb.fast import FastConnection
-        except ImportError:
-            if fast:
-                raise
-        else:
-            return FastConnection(options, is_client=core.side is Side.CLIENT, subprotocol=core.subprotocol)
+    if fast is False:
+        return False
+    try:
+        import itx_notebook.capnweb.fast  # noqa: F401  # whether it can be imported is the question
+    except ImportError:
+        if fast:
+            raise
+        return False
+    return True
+
+
+def open_connection(core: Core, options: TransportOptions, *, fast: bool) -> Connection:
+    """A connection for a handshake that is done; `fast` is what :func:`choose_frames` said."""
+    if fast:
+        from itx_notebook.capnweb.fast import FastConnection
+
+        return FastConnection(options, is_client=core.side is Side.CLIENT, subprotocol=core.subprotocol)
     return WebSocketConnection(core, options)
 
 
@@ -260,7 +267,10 @@ async def dial(
         The server cannot be reached; :class:`ssl.SSLError` and :class:`TimeoutError` are among these.
     HandshakeError
         It was reached and refused, or is no WebSocket server.
+    ImportError
+        `fast` is True without a ``picows`` that we know.
     """
+    is_fast = choose_frames(fast=fast)
     if url.startswith("unix:") and unix is None:
         url, unix = "ws://localhost/", url.removeprefix("unix:")
     try:
@@ -286,7 +296,7 @@ async def dial(
     except TimeoutError as error:
         raise TimeoutError(f"{where} did not answer the handshake within {open_timeout} s.") from error
     try:
-        connection = open_connection(core, options, fast=fast)
+        connection = open_connection(core, options, fast=is_fast)
         connection.attach(socket, early)
     except BaseException:
         socket.abort()

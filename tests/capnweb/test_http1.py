@@ -67,6 +67,10 @@ def test_upgrade_is_a_get_for_websocket(method: str, lines: list[str], is_upgrad
     assert parse("Host: a", *lines, method=method).is_upgrade is is_upgrade
 
 
+def test_upgrade_of_http_1_0_is_none() -> None:
+    assert not parse("Host: a", "Upgrade: websocket", method="GET", version="HTTP/1.0").is_upgrade
+
+
 def test_credentials_are_in_no_repr() -> None:
     request = parse("Host: a", "Authorization: Bearer secret", "Cookie: secret")
     assert "secret" not in repr(request)

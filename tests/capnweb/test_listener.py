@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import ssl
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -160,6 +162,13 @@ async def test_path_and_host_of_the_url_are_kept_over_a_unix_socket(site: Site, 
     connection.abort()
     request = site.requests[0]
     assert (request.target, request.headers["host"]) == ("/api/itx?a=b", "example.org")
+
+
+async def test_certificate_nobody_vouches_for_is_refused(site: Site) -> None:
+    listener = await site.open(ssl=get_server_tls())
+    with pytest.raises(ssl.SSLCertVerificationError):
+        await dial(f"wss://localhost:{listener.port}/")
+    assert site.connections == []
 
 
 # Who gets in.
@@ -344,7 +353,7 @@ async def test_extensions_offered_are_not_taken(site: Site) -> None:
         (UPGRADE.replace(b"Connection: Upgrade", b"Connection: keep-alive") + b"\r\n", 426),
         (UPGRADE.replace(b"Version: 13", b"Version: 8") + b"\r\n", 400),
         (UPGRADE.replace(b"dGhlIHNhbXBsZSBub25jZQ==", b"c2hvcnQ=") + b"\r\n", 400),
-        (UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n", 505),
+        (UPGRADE.replace(b"HTTP/1.1", b"HTTP/1.0") + b"\r\n", 405),
         (UPGRADE + b"Content-Length: 5\r\n\r\nhello", 400),
         (UPGRADE + b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
     ],
@@ -728,8 +737,6 @@ async def test_leaving_the_context_closes(site: Site) -> None:
 
 
 async def test_importing_itx_notebook_imports_no_websocket_library() -> None:
-    import sys
-
     code = "import sys, json, itx_notebook; print(json.dumps(sorted(sys.modules)))"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     output, _ = await process.communicate()

@@ -24,6 +24,7 @@ from tests.capnweb.wires import (
     answer_upgrade,
     build_close,
     build_frame,
+    get_client_tls,
     open_under_test,
     serve_raw,
     turn,
@@ -548,3 +549,8 @@ async def test_url_that_is_none_is_a_value_error(fast: bool, url: str) -> None:
 async def test_header_that_cannot_be_sent_is_a_value_error(fast: bool, headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
         await dial("ws://localhost:1/", headers=headers, fast=fast)
+
+
+async def test_tls_for_a_url_without_is_a_value_error(fast: bool) -> None:
+    with pytest.raises(ValueError, match="wss"):
+        await dial("ws://localhost:1/", ssl=get_client_tls(), fast=fast)
