@@ -212,6 +212,10 @@ class EngineMachine(RuleBasedStateMachine):
     def watch(self, path: str, slow: bool, wants: Wants, replay: int | None, presence: bool) -> None:
         stream = self.engine.stream("p", path)
         consumer = Consumer(slow=slow)
+        if presence and path in self.processed:
+            # Otherwise the wake brings the processor back too, and its coming may be the first thing seen.
+            self.run(stream.wake())
+            self.settle()
         head = stream.load().max_offset
         subscription = self.run(
             stream.subscribe(
