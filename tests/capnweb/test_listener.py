@@ -702,12 +702,14 @@ async def test_close_lets_a_post_finish_and_drops_idle_clients(site: Site) -> No
 
     listener = await site.open(on_post=answer)
     busy, idle = await site.open_raw(listener), await site.open_raw(listener)
-    busy.write(post(b"hello", "Connection: close"))
+    busy.write(post(b"hello"), post(b"too late"))
     await has_begun.wait()
     closing = asyncio.create_task(listener.close())
     assert await idle.read_to_end() == b""
     may_go_on.set()
-    assert (await busy.read_answer())[2] == b"hello"
+    _, headers, body = await busy.read_answer()
+    assert (headers["connection"], body) == ("close", b"hello")
+    assert await busy.read_to_end() == b""
     busy.cut()
     await closing
 
