@@ -40,6 +40,7 @@ __all__ = [
     "RpcProtocolError",
     "as_exception",
     "build_remote_error",
+    "describe_value",
     "get_error_name",
     "get_error_props",
 ]
@@ -143,7 +144,7 @@ class RemoteThrown(RpcError):  # noqa: N818  # it says what happened, as its sib
     """The peer threw a value that is no error, as JavaScript may: it is in `value`."""
 
     def __init__(self, value: Any = None) -> None:
-        super().__init__(f"The peer threw {_show(value)}.")
+        super().__init__(f"The peer threw {describe_value(value)}.")
         self.value = value
 
 
@@ -169,7 +170,7 @@ class RpcAborted(RpcError):  # noqa: N818
     """The peer ended the session, and said why in `value`: mostly an exception, sometimes any other value."""
 
     def __init__(self, value: Any = None) -> None:
-        super().__init__(f"The peer ended the session: {_show(value)}")
+        super().__init__(f"The peer ended the session: {describe_value(value)}")
         self.value = value
         if isinstance(value, BaseException):
             self.__cause__ = value
@@ -189,7 +190,7 @@ class RpcProtocolError(RpcError):
 _SHOWN_CHARACTERS: Final = 200
 
 
-def _show(value: Any) -> str:
+def describe_value(value: Any) -> str:
     """Describe what a peer sent, whatever it is: Python refuses to print integers of more than 4300 digits."""
     try:
         text = str(value) if isinstance(value, BaseException) else repr(value)

@@ -35,6 +35,7 @@ CALLABLES: Final = (
 """What is passed by reference because it can be called. Classes and instances with ``__call__`` are not: wrap them."""
 
 MAX_COPY_DEPTH: Final = 256
+_TOO_DEEP: Final = "Serialization exceeded maximum allowed depth. (Does the message contain cycles?)"
 
 Location = tuple[Any, Any, Proxy]
 """Container, key or index, promise; the container is ``None`` where the promise is the value itself."""
@@ -93,6 +94,9 @@ class Payload:
         copier = _Copier(self.runtime, for_call=for_call)
         try:
             self.value = copier.copy(self.value, None, None, 0)
+        except RecursionError:
+            copier.dispose()
+            raise ValueError(_TOO_DEEP) from None
         except BaseException:
             copier.dispose()
             raise
@@ -217,7 +221,7 @@ class _Copier:
         if kind in ATOMS:
             return value
         if depth >= MAX_COPY_DEPTH:
-            raise ValueError("Serialization exceeded maximum allowed depth. (Does the message contain cycles?)")
+            raise ValueError(_TOO_DEEP)
         if kind is list or kind is tuple:
             items = [None] * len(value)
             for index, item in enumerate(value):

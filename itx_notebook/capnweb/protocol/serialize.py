@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import base64
+import logging
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import Enum
@@ -18,7 +19,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from itx_notebook.capnweb.protocol import wire
-from itx_notebook.capnweb.protocol.errors import RemoteThrown, RpcProtocolError, get_error_name, get_error_props
+from itx_notebook.capnweb.protocol.errors import RemoteThrown, RpcError, get_error_name, get_error_props
 from itx_notebook.capnweb.protocol.hooks import Proxy
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.payload import CALLABLES
@@ -45,6 +46,8 @@ Encoder = Callable[[Any], Any]
 
 ErrorFilter = Callable[[BaseException], BaseException | None]
 """Sees an error before it is sent; may return the one to send instead, whose stack then goes out too."""
+
+_log: Final = logging.getLogger("itx_notebook.capnweb")
 
 _TOO_DEEP: Final = "Serialization exceeded maximum allowed depth. (Does the message contain cycles?)"
 _MAX: Final = MAX_SAFE_INTEGER
@@ -113,16 +116,19 @@ class Serializer:
 
     def encode_all(self, values: list[Any]) -> list[Any]:
         """Return the expressions of a call's arguments, which stand in a plain array; roll back on failure."""
-        try:
-            return self._items(values, 0)
-        except BaseException:
-            self.roll_back()
-            raise
+        return self._encode_or_roll_back(self._items, values)
 
     def encode_root(self, value: Any) -> Any:
         """Return the expression of a whole message; roll back on failure."""
+        return self._encode_or_roll_back(self.encode, value)
+
+    def _encode_or_roll_back(self, encode: Callable[[Any, int], Any], value: Any) -> Any:
         try:
-            return self.encode(value, 0)
+            return encode(value, 0)
+        except RecursionError:
+            # Causes of errors take several frames for each level: Python's limit may come before ours.
+            self.roll_back()
+            raise ValueError(_TOO_DEEP) from None
         except BaseException:
             self.roll_back()
             raise
@@ -281,7 +287,7 @@ def encode_error(error: BaseException, serializer: Serializer, depth: int, *, ma
             return thrown
     stack: str | None = None
     if scope.on_send_error is not None:
-        replaced = scope.on_send_error(error)
+        replaced = _filter_error(scope.on_send_error, error)
         if isinstance(replaced, BaseException):
             error = replaced
             stack = _stack_of(error)
@@ -298,6 +304,15 @@ def encode_error(error: BaseException, serializer: Serializer, depth: int, *, ma
     return expression if stack is None else [*expression, stack]
 
 
+def _filter_error(on_send_error: ErrorFilter, error: BaseException) -> BaseException | None:
+    try:
+        return on_send_error(error)
+    except Exception:
+        # It was asked what may be shown and did not say: nothing is.
+        _log.exception("on_send_error failed")
+        return RpcError("An error that could not be shown.").with_traceback(None)
+
+
 _FAILED: Final = object()
 
 
@@ -307,7 +322,7 @@ def _try_encode(value: Any, serializer: Serializer, depth: int, *, may_refer: bo
     attempt._max_depth = serializer._max_depth
     try:
         encoded = attempt.encode(value, depth)
-    except (TypeError, ValueError, RpcProtocolError):
+    except Exception:  # whatever it is, the rest of the error arrives
         attempt.roll_back()
         return _FAILED
     if attempt.undo and not may_refer:
@@ -325,7 +340,10 @@ def _message_of(error: BaseException) -> str:
     if isinstance(error, KeyError) and len(error.args) == 1:
         # Python shows the key's repr; the text is what was meant.
         return str(error.args[0])
-    return str(error)
+    try:
+        return str(error)
+    except Exception:
+        return f"A {type(error).__name__} that cannot be printed."
 
 
 def _stack_of(error: BaseException) -> str | None:
