@@ -54,6 +54,7 @@ class AsyncioRuntime:
         keeps_undefined: bool = False,
     ) -> None:
         self.keeps_undefined = keeps_undefined
+        self.pending = 0
         self.stub_type = stub_type
         self.promise_type = promise_type
         self.loop = loop

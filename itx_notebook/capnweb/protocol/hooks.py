@@ -46,6 +46,8 @@ class Runtime(Protocol):
     promise_type: type[Proxy]
     keeps_undefined: bool
     """Whether ``undefined`` reaches callees as it is, where they have no default for it."""
+    pending: int
+    """How many results are still to come, wanted or not."""
 
     @property
     def is_backed_up(self) -> bool:

@@ -30,16 +30,25 @@ class Limits:
     """Characters of one big integer with its sign, in both directions."""
 
     max_exports: int = 10_000
-    """Live entries the peer may hold here: its unreleased calls, and what it was given. The session ends beyond it."""
+    """Live entries the peer may hold here: its unreleased calls, and what it was given.
+
+    The session ends when the peer calls beyond it; a call or an answer of this side that would give out more fails.
+    """
 
     max_imports: int = 10_000
     """Live objects the peer may make this side hold. The session ends beyond it."""
+
+    max_pending_calls: int = 10_000
+    """Calls whose outcome is not known yet, also where the peer has given up waiting. The session ends beyond it."""
 
     max_running_calls: int = 1_000
     """Calls of the peer that run at the same time; later ones wait, in order."""
 
     max_map_calls: int = 10_000
-    """Instructions one message may run by ``map``, counted across nesting. The call is refused beyond it."""
+    """Instructions one message may run by ``map``, counted across nesting. The call is refused beyond it.
+
+    Long ones count once for every 64 bytes.
+    """
 
     outbound_high_bytes: int = 1024 * 1024
     """Unsent bytes above which ``Session.writable()`` waits …"""

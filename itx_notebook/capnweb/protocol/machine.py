@@ -26,6 +26,7 @@ from itx_notebook.capnweb.protocol.errors import (
     RpcError,
     RpcProtocolError,
     as_exception,
+    describe_value,
 )
 from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
@@ -159,7 +160,7 @@ class ImportHook(Hook):
         if entry is None:
             return ErrorHook(RpcDisposed())
         if entry.resolution is not None:
-            return entry.resolution.invoke(path, values)
+            return self.unwrap().invoke(path, values)
         return entry.machine.send_call(entry.id, path, Payload(values, entry.machine.runtime))
 
     def call(self, path: Path, args: Payload) -> Hook:
@@ -168,7 +169,7 @@ class ImportHook(Hook):
             args.dispose()
             return ErrorHook(RpcDisposed())
         if entry.resolution is not None:
-            return entry.resolution.call(path, args)
+            return self.unwrap().call(path, args)
         return entry.machine.send_call(entry.id, path, args)
 
     def get(self, path: Path) -> Hook:
@@ -178,7 +179,7 @@ class ImportHook(Hook):
         if not path:
             return self.dup()
         if entry.resolution is not None:
-            return entry.resolution.get(path)
+            return self.unwrap().get(path)
         return entry.machine.send_get(entry.id, path)
 
     def map(self, path: Path, function: MapFunction) -> Hook:
@@ -186,7 +187,7 @@ class ImportHook(Hook):
         if entry is None:
             return ErrorHook(RpcDisposed()).map(path, function)
         if entry.resolution is not None:
-            return entry.resolution.map(path, function)
+            return self.unwrap().map(path, function)
         return entry.machine.send_map(entry.id, path, function)
 
     def pull(self, waiter: Waiter) -> None:
@@ -194,7 +195,7 @@ class ImportHook(Hook):
         if entry is None:
             waiter.reject(RpcDisposed(CANCELLED))
         elif entry.resolution is not None:
-            entry.resolution.pull(waiter)
+            self.unwrap().pull(waiter)
         elif isinstance(waiter, _Answer) and waiter.machine is entry.machine and entry.is_promise:
             # The peer has the value, or will: it is told which one is meant.
             waiter.forward(entry.id)
@@ -226,13 +227,19 @@ class ImportHook(Hook):
         if entry is None:
             registration.fire(RpcDisposed())
         elif entry.resolution is not None:
-            entry.resolution.on_broken(registration)
+            self.unwrap().on_broken(registration)
         else:
             entry.machine.watch(entry, registration)
 
     def unwrap(self) -> Hook:
-        entry = self._entry
-        return self if entry is None or entry.resolution is None else entry.resolution.unwrap()
+        # A loop, since a peer may let promises resolve to promises for as long as it likes.
+        hook: Hook = self
+        while isinstance(hook, ImportHook):
+            entry = hook._entry
+            if entry is None or entry.resolution is None:
+                return hook
+            hook = entry.resolution
+        return hook.unwrap()
 
     def find_id(self, machine: Machine) -> int | None:
         """Return the id under which `machine`'s peer knows the object; ``None`` if it is not that peer's."""
@@ -240,6 +247,10 @@ class ImportHook(Hook):
         if entry is None:
             raise RpcDisposed
         return entry.id if entry.machine is machine and entry.resolution is None else None
+
+    def designates(self, entry: _Import) -> bool:
+        """Whether this refers to `entry`."""
+        return self._entry is entry
 
     @property
     def machine(self) -> Machine | None:
@@ -329,6 +340,8 @@ class Machine:
         self._unreachable: Exception | None = None
         self._exports: dict[int, _Export] = {0: _Export(_main_hook(main, runtime))}
         self._imports: dict[int, _Import] = {0: _Import(self, 0, is_promise=False)}
+        # How many of the imports the peer made this side hold: its objects, not the results of calls to it.
+        self._held = 0
         # Ids of calls, each side's own; and of what this side gives out.
         self._last_call = 0
         self._last_peer_call = 0
@@ -479,7 +492,8 @@ class Machine:
 
     def release(self, entry: _Import) -> None:
         """Give an unresolved import back; who waits for it hears that it was cancelled."""
-        if self._imports.pop(entry.id, None) is not None and self.error is None:
+        if self._imports.get(entry.id) is entry:
+            self._forget(entry)
             self._post(["release", entry.id, entry.remote_refs])
         for registration in entry.registrations or ():
             registration.unregister()
@@ -541,9 +555,10 @@ class Machine:
         """Return a reference to something of the peer's, new or known."""
         entry = self._imports.get(import_id)
         if entry is None:
-            if len(self._imports) > self.limits.max_imports:
+            if self._held >= self.limits.max_imports:
                 raise RpcProtocolError(f"The peer made this side hold more than {self.limits.max_imports} objects.")
             entry = self._imports[import_id] = _Import(self, import_id, is_promise=is_promise)
+            self._held += 1
             return ImportHook(entry)
         if is_promise or entry.is_promise:
             return ErrorHook(RpcError("Bug in RPC system: The peer sent a promise reusing an existing export ID."))
@@ -586,6 +601,10 @@ class Machine:
         if len(self._exports) > self.limits.max_exports:
             raise RpcProtocolError(
                 f"The peer holds more than {self.limits.max_exports} objects and calls of this side."
+            )
+        if self.runtime.pending > self.limits.max_pending_calls:
+            raise RpcProtocolError(
+                f"The peer made more than {self.limits.max_pending_calls} calls whose outcome is not known."
             )
         if self._budget.left != self.limits.max_map_calls:
             self._budget = Budget(self.limits.max_map_calls)
@@ -635,13 +654,18 @@ class Machine:
         return entry
 
     def _settle_import(self, entry: _Import | None, hook: Hook) -> None:
-        if entry is None:
-            # Given up before the answer came. What is in it is given back.
+        if entry is None or self._imports.get(entry.id) is not entry:
+            # Given up before the answer came, or by a call within the answer. What is in it is given back.
             hook.dispose()
             return
-        del self._imports[entry.id]
+        self._forget(entry)
         self.settled_imports += 1
-        entry.settle(hook)
+        target = hook.unwrap()
+        if isinstance(target, ImportHook) and target.designates(entry):
+            entry.settle(ErrorHook(RpcError("A promise cannot resolve to itself.")))
+            hook.dispose()
+        else:
+            entry.settle(hook)
         if not entry.is_stream:
             self._post(["release", entry.id, entry.remote_refs])
 
@@ -674,14 +698,12 @@ class Machine:
     def _on_abort(self, message: list[Any]) -> None:
         try:
             payload = Evaluator(self).evaluate(message[1] if len(message) > 1 else ["undefined"])
-        except RpcError as error:
-            # The peer is gone whatever it said, and gets no answer.
+        except Exception as error:  # the peer is gone whatever it said, and gets no answer
             reason: Any = error
         else:
             reason = payload.value
             payload.dispose()
-        aborted = RpcAborted(reason)
-        self._end(aborted, (_CLOSE_CODE, reason if isinstance(reason, str) else aborted.message))
+        self._end(RpcAborted(reason), (_CLOSE_CODE, reason if isinstance(reason, str) else describe_value(reason)))
 
     def _settle_fresh(self, message: list[Any]) -> None:
         fresh, self._fresh = self._fresh, None
@@ -712,7 +734,7 @@ class Machine:
                 serializer = Serializer(self)
                 expression = serializer.encode_root(payload.value)
             message = self._encode_checked(["resolve", export_id, expression], serializer)
-        except (TypeError, ValueError, RpcError) as error:
+        except Exception as error:  # an encoder of the application's may raise anything
             self.answer_error(export_id, entry, error)
             return
         self._send(message)
@@ -788,7 +810,17 @@ class Machine:
         self._exports[self._last_given] = _Export(hook)
         return self._last_given
 
+    def _forget(self, entry: _Import) -> None:
+        del self._imports[entry.id]
+        if entry.id < 0:
+            self._held -= 1
+
     def _give(self, hook: Hook, serializer: Serializer) -> int:
+        if len(self._exports) > self.limits.max_exports:
+            hook.dispose()
+            raise RpcError(
+                f"The peer would hold more than {self.limits.max_exports} objects and calls of this side (max_exports)."
+            )
         export_id = self._export(hook)
         serializer.undo.append(functools.partial(self._take_back, export_id))
         return export_id

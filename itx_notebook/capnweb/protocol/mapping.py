@@ -7,7 +7,7 @@ counted against one budget, however deep it stands.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcError
 from itx_notebook.capnweb.protocol.hooks import Hook
@@ -15,6 +15,10 @@ from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.wire import decode, encode
 
 __all__ = ["Budget", "MapFunction"]
+
+
+_BYTES_OF_AN_INSTRUCTION: Final = 64
+"""Of a usual one. Longer ones cost more, since each run reads the text again."""
 
 
 class Budget:
@@ -25,9 +29,9 @@ class Budget:
     def __init__(self, left: int) -> None:
         self.left = left
 
-    def spend(self) -> None:
-        """Count one instruction; raise :class:`RpcError` when none are left."""
-        self.left -= 1
+    def spend(self, instructions: int) -> None:
+        """Count `instructions` as run; raise :class:`RpcError` when there are not so many left."""
+        self.left -= instructions
         if self.left < 0:
             raise RpcError("The map runs more instructions than this session allows (max_map_calls).")
 
@@ -45,13 +49,19 @@ class MapFunction:
         Shared with every map that runs for the same message.
     limits : Limits
         Of the session the function came by, or of none.
+
+    Attributes
+    ----------
+    cost : int
+        As how many instructions one run counts.
     """
 
-    __slots__ = ("budget", "captures", "limits", "text")
+    __slots__ = ("budget", "captures", "cost", "limits", "text")
 
     def __init__(self, captures: list[Hook], instructions: list[Any], budget: Budget, limits: Limits) -> None:
         self.captures = captures
         self.text = encode(instructions)
+        self.cost = max(len(instructions), len(self.text) // _BYTES_OF_AN_INSTRUCTION)
         self.budget = budget
         self.limits = limits
 

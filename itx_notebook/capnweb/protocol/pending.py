@@ -27,6 +27,7 @@ class PendingHook(Hook):
         self._queue: deque[Callable[[Hook], None]] = deque()
         self._waiters: list[Waiter] = []
         self._disposed = False
+        runtime.pending += 1
 
     @property
     def is_pending(self) -> bool:
@@ -39,6 +40,7 @@ class PendingHook(Hook):
             hook.settle()
             hook.dispose()
             return
+        self._runtime.pending -= 1
         # What a delivered call asks of this same hook queues behind what was asked before.
         queue = self._queue
         while queue:

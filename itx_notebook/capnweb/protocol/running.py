@@ -76,19 +76,18 @@ class _Mapping:
     def _run(self, element: Hook) -> Payload:
         """Run the instructions on one element, which is owned; return what the last one gave."""
         function = self.function
-        instructions = function.instructions
         scope = _RunScope(function, element, self.runtime)
         try:
+            function.budget.spend(function.cost)
+            instructions = function.instructions
             if not instructions:
                 raise RpcError("Invalid empty mapper function.")
             last = len(instructions) - 1
             for instruction in instructions[:last]:
-                function.budget.spend()
                 payload = Evaluator(scope).evaluate(instruction)
                 value = payload.value
                 is_reference = isinstance(value, Proxy) and not value._path
                 scope.results.append(value._hook if is_reference else self.hold(payload))
-            function.budget.spend()
             return Evaluator(scope).evaluate(instructions[last])
         except RpcProtocolError as error:
             # Inside a map a bad instruction is the fault of this call alone.
