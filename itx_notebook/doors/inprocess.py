@@ -23,6 +23,7 @@ from itx_notebook.streams import (
     CoreState,
     EventBatch,
     RuntimeState,
+    Sink,
     Stream,
     StreamEngine,
     Subscription,
@@ -194,9 +195,7 @@ class ServerStreams:
 
     def register_processor(self, build: Build, *, name: str | None = None) -> str:
         """Make a processor known in this process; returns the name to configure streams with."""
-        known = build().contract.slug.strip() if name is None else name
-        self._engine.processors.add(known, build, replace=True)
-        return known
+        return self._engine.processors.register(build, name=name)
 
 
 def _no_namespace(namespace: str) -> ItxError:
@@ -305,8 +304,28 @@ class ServerStream:
         key: str | None = None,
     ) -> Subscription:
         """Deliver batches after a cursor; ``"end"`` is live only."""
-        return await self._stream.subscribe(
+        return await self.subscribe_sink(
             _PublicSink(on_batch),
+            after_offset=after_offset,
+            event_types=event_types,
+            events=events,
+            presence=presence,
+            key=key,
+        )
+
+    async def subscribe_sink(
+        self,
+        sink: Sink,
+        *,
+        after_offset: Cursor = "start",
+        event_types: Iterable[str] | None = None,
+        events: bool = True,
+        presence: bool = True,
+        key: str | None = None,
+    ) -> Subscription:
+        """The same for a door, which is given the engine's batches: what it makes of one is shared."""
+        return await self._stream.subscribe(
+            sink,
             key=key,
             replay_after_offset=_parse_replay(after_offset),
             event_types=_parse_types(event_types),

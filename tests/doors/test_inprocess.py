@@ -249,5 +249,6 @@ def test_view_of_a_stream_offers_this_and_nothing_that_writes_its_state(itx: Ser
         "reset",
         "run_processor",
         "subscribe",
+        "subscribe_sink",
         "wait_for_event",
     ]

@@ -12,6 +12,7 @@ from typing import Any, Final, Generic, TypeVar
 
 import msgspec
 
+from itx_notebook._json import check_json
 from itx_notebook.errors import ItxError
 from itx_notebook.streams.core import CORE_TYPES
 from itx_notebook.types import StreamEvent
@@ -142,6 +143,7 @@ class ProcessorContract(Generic[S]):
             raise _refusal(f'Processor "{self.slug}" state cannot be stored: {error}.') from None
         if not isinstance(plain, dict):
             raise _refusal(f'Processor "{self.slug}" state must be an object.')
+        check_json(plain, f'Processor "{self.slug}" state')
         return plain
 
     def try_consume(self, event: StreamEvent) -> StreamEvent | None:

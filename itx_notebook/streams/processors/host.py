@@ -17,6 +17,7 @@ from itx_notebook.errors import ItxError
 from itx_notebook.streams.core import CoreState, core_type
 from itx_notebook.streams.processors.attachment import Attachment, ProcessedStream
 from itx_notebook.streams.processors.breaker import CircuitBreaker
+from itx_notebook.streams.processors.contract import ProcessorContract
 from itx_notebook.streams.processors.processor import Appendable, Processor
 from itx_notebook.types import StreamEvent
 
@@ -29,6 +30,7 @@ Build = Callable[[], Processor[Any]]
 
 _DISCONNECTED: Final = core_type("subscriber-disconnected")
 _WOKEN: Final = core_type("woken")
+_RESUMED: Final = core_type("resumed")
 _CONFIGURED: Final = core_type("subscription-configured")
 
 
@@ -73,6 +75,13 @@ class ProcessorHost:
             )
         self._builds[name] = build
 
+    def register(self, build: Build, *, name: str | None = None) -> str:
+        """The same under the processor's slug, or a name of one's own; the newest counts. Returns the name."""
+        slug = _make_processor(build).contract.slug.strip()
+        known = slug if name is None else name
+        self.add(known, build, replace=True)
+        return known
+
     async def attach(
         self,
         stream: ProcessedStream,
@@ -95,13 +104,13 @@ class ProcessorHost:
             What the processor's hooks are given as their stream; the engine's own if absent.
         """
         known = self._resolve(name)
-        return await self._attach(stream, known, self._builds[known](), key=key, view=view)
+        return await self._attach(stream, known, _make_processor(self._builds[known]), key=key, view=view)
 
     async def run(
         self, stream: ProcessedStream, build: Build, *, key: str | None = None, view: Appendable | None = None
     ) -> Attachment:
         """The same for a processor that has no name here; it runs under its slug."""
-        processor = build()
+        processor = _make_processor(build)
         return await self._attach(stream, processor.contract.slug.strip(), processor, key=key, view=view)
 
     async def _attach(
@@ -150,7 +159,8 @@ class ProcessorHost:
             return
         if mine is None:
             mine = self._attachments[stream] = {}
-        renewed = any(event.type == _WOKEN for event in committed)
+        # A pause is why many a processor fails: it cannot append.
+        renewed = any(event.type in (_WOKEN, _RESUMED) for event in committed)
         configured_anew = {event.payload["subscriptionKey"].strip() for event in committed if event.type == _CONFIGURED}
         for key, attachment in tuple(mine.items()):
             if attachment.is_stopped and key in configured_anew:
@@ -169,11 +179,13 @@ class ProcessorHost:
 
     def _start_configured(self, stream: ProcessedStream, name: str, key: str, mine: dict[str, Attachment]) -> None:
         try:
-            processor = self._builds[name]()
+            processor = _make_processor(self._builds[name])
+            attachment = self._make(stream, name, key, processor, is_configured=True, view=None)
         except Exception:
+            # The commit that is being told of stands, whatever people's code does.
             _log.warning("could not make the processor %s for %s", name, stream.path, exc_info=True)
             return
-        attachment = mine[key] = self._make(stream, name, key, processor, is_configured=True, view=None)
+        mine[key] = attachment
         self._engine.start(attachment.try_connect())
 
     async def close(self) -> None:
@@ -221,6 +233,17 @@ class ProcessorHost:
                 hint="Register it first; a processor is code, which the store does not keep.",
             )
         return name
+
+
+def _make_processor(build: object) -> Processor[Any]:
+    made = build() if callable(build) else build
+    if not isinstance(made, Processor) or not isinstance(getattr(made, "contract", None), ProcessorContract):
+        raise ItxError(
+            f"{build!r} makes no processor with a contract.",
+            code="BAD_REQUEST",
+            hint="Give a subclass of Processor that has a contract, or a function decorated with @processor(slug).",
+        )
+    return made
 
 
 def get_configured_processor(entry: Mapping[str, Any]) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from msgspec import UNSET
 
+from itx_notebook.errors import ItxError
 from itx_notebook.streams.core import CORE_TYPES
 from itx_notebook.streams.processors.contract import EventCatalog, EventType, ProcessorContract
 from itx_notebook.types import Event, StreamEvent
@@ -191,10 +192,10 @@ def processor(
     *,
     version: str = "0.1.0",
     description: str = "",
-    consumes: Sequence[str] = ("*",),
+    consumes: Sequence[str] | str = ("*",),
     initial_state: Mapping[str, Any] | None = None,
     events: Mapping[str, EventType] | None = None,
-    emits: Sequence[str] = (),
+    emits: Sequence[str] | str = (),
 ) -> Callable[[Reduce[dict[str, Any]]], ProcessorDefinition[dict[str, Any]]]:
     """Make a processor of a fold, ``(state, event) -> state or None``, whose state is a dict.
 
@@ -206,7 +207,10 @@ def processor(
     ... def order_count(state, event):
     ...     return {"count": state["count"] + 1}
     """
+    if not isinstance(slug, str):
+        raise ItxError(f"{slug!r} is no slug.", code="BAD_REQUEST", hint='Write @processor("order-count").')
     owned = dict(events or {})
+    consumes, emits = (((each,) if isinstance(each, str) else tuple(each)) for each in (consumes, emits))
     known = {*owned, *CORE_TYPES, "*"}
     foreign = {name: EventType() for name in (*consumes, *emits) if name not in known}
 
@@ -218,8 +222,8 @@ def processor(
             initial_state=initial_state,
             events=owned,
             deps=(EventCatalog("elsewhere", foreign),),
-            consumes=tuple(consumes),
-            emits=tuple(emits),
+            consumes=consumes,
+            emits=emits,
         )
         return ProcessorDefinition(contract, reduce)
 

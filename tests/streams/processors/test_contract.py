@@ -133,3 +133,21 @@ def test_decorated_fold_knows_the_types_it_names() -> None:
     assert count.contract.announcement["ownedEvents"] == []
     assert repr(count) == "<processor count 0.1.0>"
     assert count().reduce({"count": 1}, event("order.placed")) == {"count": 2}
+
+
+def test_decorator_when_given_one_type_takes_it_and_without_a_slug_says_how() -> None:
+    @processor("count", consumes="order.placed", emits="order.counted")
+    def count(state: dict[str, Any], event: StreamEvent) -> None:
+        """Keeps what it has."""
+
+    assert (count.contract.consumes, count.contract.emits) == (("order.placed",), ("order.counted",))
+    with pytest.raises(ItxError, match="is no slug") as caught:
+        processor(count)  # type: ignore[arg-type]  # what is tested: the decorator without its parentheses
+    assert "@processor(" in caught.value.remedy
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2**70, "\ud800"], ids=repr)
+def test_state_when_json_cannot_say_it_is_refused(value: Any) -> None:
+    contract: ProcessorContract[dict[str, Any]] = ProcessorContract(slug="count")
+    with pytest.raises(ItxError, match=r'Processor "count" state'):
+        contract.encode_state({"at": value})

@@ -452,3 +452,35 @@ async def test_connection_when_ended_for_idleness_is_made_again_by_the_next_appe
     assert attachment.runner.state == {"count": 5}
     reasons = await stream.get_events(event_types=[core_type("subscriber-disconnected")])
     assert [event.payload["reason"] for event in reasons] == ["idle"] * 5
+
+
+async def test_processor_when_the_stream_was_paused_comes_back_when_it_is_resumed(
+    engine: StreamEngine, stream: Stream
+) -> None:
+    attachment = await attach(engine, stream, Echo())
+    await stream.append_batch([{"type": "x", "payload": 0}, {"type": core_type("paused")}])
+    fact = await give_up(attachment, stream)
+    assert fact.payload["error"] == {"name": "ItxError", "message": "stream paused: unknown reason"}
+    event = await stream.append({"type": core_type("resumed")})
+    await reach(attachment, event.offset)
+    assert (await echoes(stream), attachment.error) == ([0], None)
+
+
+async def test_processor_when_it_cannot_be_made_is_refused_or_left_alone(
+    engine: StreamEngine, stream: Stream, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Bare(Processor[dict[str, Any]]):
+        pass
+
+    builds: list[Any] = [Bare, lambda: None, "echo", Processor]
+    for build in builds:
+        with pytest.raises(ItxError, match="makes no processor with a contract") as caught:
+            await stream.run_processor(build)
+        assert caught.value.code == "BAD_REQUEST"
+        with pytest.raises(ItxError, match="makes no processor"):
+            engine.processors.register(build)
+    assert stream.load().event_count == 0
+    engine.processors.add("echo", Bare)
+    event = await stream.append(configure("mine", OWN))
+    assert event.offset == 3
+    assert [record.message for record in caplog.records] == ["could not make the processor echo for /a/b"]
