@@ -116,7 +116,8 @@ class Serializer:
 
     def encode_all(self, values: list[Any]) -> list[Any]:
         """Return the expressions of a call's arguments, which stand in a plain array; roll back on failure."""
-        return self._encode_or_roll_back(self._items, values)
+        encoded: list[Any] = self._encode_or_roll_back(self._items, values)
+        return encoded
 
     def encode_root(self, value: Any) -> Any:
         """Return the expression of a whole message; roll back on failure."""

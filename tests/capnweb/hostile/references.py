@@ -1,4 +1,4 @@
-"""References: to what was not given, by paths that lead nowhere, in maps that multiply, and more than a session holds."""
+"""References: to what was not given, by paths that lead nowhere, in maps that multiply, more than a session holds."""
 
 from __future__ import annotations
 
