@@ -309,8 +309,10 @@ class Door(asyncio.Protocol):
 
 
 def _format_refusal(refusal: Refusal) -> bytes:
-    headers = [("Content-Type", "text/plain; charset=utf-8"), *refusal.headers]
-    return format_answer(refusal.status, headers, f"{refusal.text}\n".encode())
+    headers = list(refusal.headers)
+    if not any(name.lower() == "content-type" for name, _ in headers):
+        headers.append(("Content-Type", "text/plain; charset=utf-8"))
+    return format_answer(refusal.status, headers, refusal.text.encode())
 
 
 def report_defect(message: str, error: Exception) -> None:

@@ -1,0 +1,347 @@
+"""The views as a peer reaches them: the June-2026 dialect of the wire, over the same objects the in-process door gives.
+
+Thin by intent. What a peer may do was decided when the view was made; here its arguments are read and its answers
+written, in the originals' camelCase, and nothing else happens. Optional members that a June client does not send
+(``presence``, ``eventTypes``, ``limit``, ``subscriptionKey``) are this product's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from itx_notebook import capnweb as rpc
+from itx_notebook.doors.inprocess import ServerItx, ServerProjects, ServerStream, ServerStreams
+from itx_notebook.errors import ItxError, get_itx_error_code
+from itx_notebook.streams import CoreState, EventBatch, Subscription
+from itx_notebook.streams.event import parse_event
+from itx_notebook.types import Project
+
+__all__ = [
+    "CallbackSink",
+    "ItxTarget",
+    "StreamTarget",
+    "StreamsTarget",
+    "SubscriptionTarget",
+    "parse_options",
+    "tag_outbound_error",
+    "to_wire",
+]
+
+
+def to_wire(value: Any) -> Any:
+    """Return a value of ours (or a list of them) as the wire says it: camelCase, absent fields left out."""
+    return msgspec.to_builtins(value)
+
+
+def tag_outbound_error(error: BaseException) -> BaseException:
+    """Give every error that leaves one of the five codes; text and code go out, stack and local hints do not."""
+    props: dict[str, Any] = {"code": get_itx_error_code(error) or "INTERNAL"}
+    details = getattr(error, "details", None)
+    if details is not None:
+        props["details"] = details
+    message = error.message if isinstance(error, (ItxError, rpc.RpcError)) else str(error) or type(error).__name__
+    return rpc.RpcError(message, name="ItxError", props=props)
+
+
+def parse_options(value: Any, allowed: Mapping[str, tuple[type, ...]], what: str) -> dict[str, Any]:
+    """Return an options object with only known members of the right kinds; ``undefined`` and absent are one.
+
+    Raises
+    ------
+    ItxError
+        ``BAD_REQUEST``, naming the member.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise ItxError(f"{what} takes an object of options, not {value!r}.", code="BAD_REQUEST")
+    options: dict[str, Any] = {}
+    for name, item in value.items():
+        kinds = allowed.get(name)
+        if kinds is None:
+            known = ", ".join(allowed)
+            raise ItxError(f"{what} has no option {name!r}; there are {known}.", code="BAD_REQUEST")
+        if item is None:
+            continue
+        if not isinstance(item, kinds) or (isinstance(item, bool) and bool not in kinds):
+            raise ItxError(f"{what}: {name} {item!r} is of the wrong kind.", code="BAD_REQUEST")
+        options[name] = item
+    return options
+
+
+class ItxTarget(rpc.RpcTarget, naming="camel"):
+    """A view of one context."""
+
+    def __init__(self, view: ServerItx) -> None:
+        self._view = view
+
+    async def describe(self) -> Any:
+        """Say what the handle points at."""
+        return to_wire(await self._view.describe())
+
+    @property
+    def projects(self) -> ProjectsTarget:
+        """The projects it may narrow to."""
+        return ProjectsTarget(self._view.projects)
+
+    @property
+    def streams(self) -> StreamsTarget:
+        """The streams of its namespace."""
+        return StreamsTarget(self._view.streams)
+
+
+class ProjectsTarget(rpc.RpcTarget, naming="camel"):
+    """The projects of a view."""
+
+    def __init__(self, projects: ServerProjects) -> None:
+        self._projects = projects
+
+    async def get(self, id_or_slug: Any) -> ItxTarget:
+        """Narrow to a project; the masked ``NOT_FOUND`` if it is not there or not yours."""
+        return ItxTarget(await self._projects.get(str(id_or_slug)))
+
+    async def list(self, options: Any = None) -> Any:
+        """Return a page of the accessible projects."""
+        given = parse_options(options, {"limit": (int,), "offset": (int,)}, "projects.list")
+        page = await self._projects.list(limit=given.get("limit", 100), offset=given.get("offset", 0))
+        return {
+            "projects": [_project_to_wire(project) for project in page.projects],
+            "total": page.total,
+        }
+
+    async def create(self, options: Any = None) -> Any:
+        """Create a project."""
+        allowed = {"slug": (str,), "id": (str,), "organizationSlug": (str,)}
+        given = parse_options(options, allowed, "projects.create")
+        if "slug" not in given:
+            raise ItxError("projects.create needs a slug.", code="BAD_REQUEST")
+        return _project_to_wire(await self._projects.create(given["slug"], project_id=given.get("id")))
+
+
+def _project_to_wire(project: Project) -> dict[str, Any]:
+    return {**to_wire(project), "customHostname": None}
+
+
+class StreamsTarget(rpc.RpcTarget, naming="camel"):
+    """The streams of a namespace."""
+
+    def __init__(self, streams: ServerStreams) -> None:
+        self._streams = streams
+
+    def get(self, ref: Any) -> StreamTarget:
+        """Return a stream by reference; no I/O, no look whether it is there."""
+        return StreamTarget(self._streams.get(ref))
+
+    def namespace(self, namespace: Any) -> StreamsTarget:
+        """Return the streams of another namespace of this view."""
+        return StreamsTarget(self._streams.namespace(str(namespace)))
+
+    async def create(self, options: Any = None) -> Any:
+        """Let a stream exist, and return its state."""
+        given = parse_options(options, {"streamPath": (str,)}, "streams.create")
+        return to_wire(await self._streams.create(given.get("streamPath")))
+
+
+_CURSOR: Final = (str, int, float)
+_READ: Final = {
+    "afterOffset": _CURSOR,
+    "beforeOffset": _CURSOR,
+    "eventTypes": (list,),
+    "limit": (int,),
+    "presence": (bool,),
+}
+_LOOK: Final = {"presence": (bool,)}
+_SUBSCRIBE: Final = {
+    "afterOffset": _CURSOR,
+    "eventTypes": (list,),
+    "events": (bool,),
+    "presence": (bool,),
+    "subscriptionKey": (str,),
+}
+
+
+class StreamTarget(rpc.RpcTarget, naming="camel"):
+    """One stream."""
+
+    def __init__(self, stream: ServerStream) -> None:
+        self._stream = stream
+
+    def describe(self) -> Any:
+        """Say which stream it is."""
+        return {"namespace": self._stream.namespace, "path": self._stream.path}
+
+    async def append(self, event: Any) -> Any:
+        """Append one event."""
+        return to_wire(await self._stream.append(parse_event(event)))
+
+    async def append_batch(self, events: Any) -> Any:
+        """Append all or none."""
+        if not isinstance(events, list):
+            raise ItxError(f"appendBatch takes a list of events, not {events!r}.", code="BAD_REQUEST")
+        return to_wire(await self._stream.append_batch([parse_event(event) for event in events]))
+
+    async def read(self, options: Any = None) -> Any:
+        """Return the events between two cursors, both exclusive."""
+        given = parse_options(options, _READ, "read")
+        return to_wire(
+            await self._stream.read(
+                after_offset=_cursor(given.get("afterOffset", "start")),
+                before_offset=_cursor(given.get("beforeOffset", "end")),
+                event_types=given.get("eventTypes"),
+                limit=given.get("limit"),
+                presence=given.get("presence", True),
+            )
+        )
+
+    async def get_state(self, options: Any = None) -> Any:
+        """Return the public state."""
+        return to_wire(
+            await self._stream.get_state(presence=parse_options(options, _LOOK, "getState").get("presence", True))
+        )
+
+    async def list_children(self, options: Any = None) -> Any:
+        """Return the immediate children."""
+        presence = parse_options(options, _LOOK, "listChildren").get("presence", True)
+        return to_wire(await self._stream.list_children(presence=presence))
+
+    async def get_event(self, options: Any) -> Any:
+        """Return one event by ``offset`` (``NOT_FOUND`` if there is none) or ``idempotencyKey`` (``undefined``)."""
+        given = parse_options(options, {"offset": (int,), "idempotencyKey": (str,)}, "getEvent")
+        event = await self._stream.get_event(given.get("offset"), idempotency_key=given.get("idempotencyKey"))
+        return rpc.UNDEFINED if event is None else to_wire(event)
+
+    async def runtime_state(self) -> Any:
+        """Return the whole reduced state, and the open connections."""
+        return to_wire(await self._stream.get_runtime_state())
+
+    async def reduce(self, options: Any) -> Any:
+        """Return what the state would be after an event; nothing is kept."""
+        given = parse_options(options, {"event": (dict,), "coreProcessorState": (dict,)}, "reduce")
+        if "event" not in given:
+            raise ItxError("reduce needs an event.", code="BAD_REQUEST")
+        state = given.get("coreProcessorState")
+        parsed = None if state is None else _parse_core_state(state)
+        return to_wire(await self._stream.reduce(parse_event(given["event"]), parsed))
+
+    async def kill(self) -> None:
+        """End the stream's incarnation; the storage stays."""
+        await self._stream.kill()
+
+    async def reset(self) -> None:
+        """Erase the stream: its next life begins at offset 1."""
+        await self._stream.reset()
+
+    async def enable_processor(self, name: Any) -> None:
+        """Configure the stream to be processed by whoever knows `name`."""
+        await self._stream.enable_processor(str(name))
+
+    async def disable_processor(self, name: Any) -> None:
+        """Take that back."""
+        await self._stream.disable_processor(str(name))
+
+    async def subscribe(self, on_event_batch: Any, options: Any = None) -> SubscriptionTarget:
+        """Call back with batches after a cursor."""
+        given = parse_options(options, _SUBSCRIBE, "subscribe")
+        return await self._subscribe(CallbackSink(on_event_batch, _public_batch_to_wire), given)
+
+    async def on_state_change(self, on_state: Any) -> SubscriptionTarget:
+        """Call back with the public state, now and after each advance."""
+        sink = CallbackSink(on_state, _public_state_to_wire)
+        return await self._subscribe(sink, {"events": False, "afterOffset": "end"})
+
+    async def _subscribe(self, sink: CallbackSink, given: dict[str, Any]) -> SubscriptionTarget:
+        try:
+            subscription = await self._stream.subscribe_sink(
+                sink,
+                after_offset=_cursor(given.get("afterOffset", "start")),
+                event_types=given.get("eventTypes"),
+                events=given.get("events", True),
+                presence=given.get("presence", True),
+                key=given.get("subscriptionKey"),
+            )
+        except BaseException:
+            sink.close()
+            raise
+        return SubscriptionTarget(subscription, sink)
+
+
+class CallbackSink:
+    """Delivers batches to a peer's callback. Its answer is not asked for; a peer that does not read is waited for.
+
+    Parameters
+    ----------
+    callback : RpcStub
+        The peer's function. A reference of its own is taken.
+    make : callable
+        What of a batch is sent. Made once for all subscribers that share the batch.
+    """
+
+    __slots__ = ("_callback", "_make", "_registration", "_session")
+
+    def __init__(self, callback: Any, make: Callable[[EventBatch], rpc.Prepared]) -> None:
+        if not isinstance(callback, rpc.RpcStub):
+            raise ItxError(f"A subscription needs a function to call, not {callback!r}.", code="BAD_REQUEST")
+        self._callback = callback.dup()
+        self._session = rpc.session_of(callback)
+        self._make = make
+        self._registration: rpc.Registration | None = None
+
+    def __call__(self, batch: EventBatch) -> Any:
+        """Send a batch."""
+        rpc.dispose(self._callback(batch.share(self._make)))
+        session = self._session
+        return None if session is None or session.is_writable else session.writable()
+
+    def on_broken(self, callback: Callable[[Exception], object]) -> None:
+        """Tell when the peer's function can no longer be reached."""
+
+        def broken(error: Exception) -> None:
+            callback(error)
+
+        self._registration = rpc.on_broken(self._callback, broken)
+
+    def close(self) -> None:
+        """Give the peer's function back. Repeating is harmless."""
+        if self._registration is not None:
+            self._registration.unregister()
+        rpc.dispose(self._callback)
+
+
+class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
+    """An open subscription. Letting go of it does not end it: that is what ``unsubscribe`` is for."""
+
+    def __init__(self, subscription: Subscription, sink: CallbackSink) -> None:
+        self._subscription = subscription
+        self._sink = sink
+
+    async def unsubscribe(self) -> None:
+        """End it."""
+        await self._subscription.unsubscribe()
+        self._sink.close()
+
+    def ping(self) -> bool:
+        """Tell whether this very subscription is still served."""
+        return not self._subscription.closed.is_set()
+
+
+def _public_batch_to_wire(batch: EventBatch) -> rpc.Prepared:
+    return rpc.prepare(to_wire(batch.public))
+
+
+def _public_state_to_wire(batch: EventBatch) -> rpc.Prepared:
+    return rpc.prepare(to_wire(batch.public.state))
+
+
+def _parse_core_state(value: dict[str, Any]) -> CoreState:
+    try:
+        return msgspec.convert(value, CoreState)
+    except msgspec.ValidationError as error:
+        raise ItxError(f"coreProcessorState is not a state: {error}.", code="BAD_REQUEST") from None
+
+
+def _cursor(value: Any) -> Any:
+    """JavaScript's numbers are floats; a whole one is an offset."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
