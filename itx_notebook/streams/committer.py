@@ -2,8 +2,11 @@
 
 Where the commit runs was decided by measuring (``docs/decisions/0003-where-the-writer-runs.md``): handing it to another
 thread and back costs more than SQLite's own work, so it runs right here, on the loop. That holds while the disk is
-quick. A large commit, and every commit while the disk is slow on average, goes to a thread of its own: one hiccup is no
-slow disk, and no socket and no widget waits for one.
+quick. A large commit, one that has to wait for another program, and every commit while the disk is slow on average goes
+to a thread of its own: one hiccup is no slow disk, and no socket and no widget waits for one.
+
+A group is planned as if its idempotency keys were new, since nearly all are: the index refuses one that is taken, and
+only then is the group planned again with each key looked up.
 """
 
 from __future__ import annotations
@@ -14,11 +17,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Protocol, TypeVar
 
+from msgspec import UNSET
+
 from itx_notebook._clock import Clock
 from itx_notebook.errors import ItxError, as_itx_error
 from itx_notebook.streams.core import CoreState
 from itx_notebook.streams.plan import Plan, plan_append
-from itx_notebook.streams.storage import Row, Snapshot, StreamWrite, Writer
+from itx_notebook.streams.storage import PATIENCE, BusyError, KeyTakenError, Row, Snapshot, StreamWrite, Writer
 from itx_notebook.types import Event, StreamEvent
 
 __all__ = ["Actor", "Draft", "GroupCommitter", "engine_closed"]
@@ -69,9 +74,10 @@ S = TypeVar("S", bound=Actor)
 class Draft(Generic[S]):
     """What the group under way adds to one stream; becomes the truth only after the commit."""
 
-    def __init__(self, stream: S) -> None:
+    def __init__(self, stream: S, *, looks_keys_up: bool) -> None:
         self.stream = stream
         self.state = stream.load()
+        self._looks_keys_up = looks_keys_up
         self.committed: list[StreamEvent] = []
         self.rows: list[Row] = []
         self.wakes = False
@@ -103,7 +109,8 @@ class Draft(Generic[S]):
         self._keys.update(plan.keys)
 
     def _try_find(self, key: str) -> StreamEvent | None:
-        return self._keys.get(key) or self.stream.try_find(key)
+        known = self._keys.get(key)
+        return self.stream.try_find(key) if known is None and self._looks_keys_up else known
 
 
 class _Request(Generic[S]):
@@ -126,30 +133,72 @@ class _Request(Generic[S]):
             self.future.set_exception(error)
 
 
-class _Answers(Generic[S]):
-    """Whom to tell of a commit, and what."""
+class _Group(Generic[S]):
+    """Who shares one transaction, what they are to be told, and how they were planned."""
 
-    __slots__ = ("_requests", "snapshots")
+    __slots__ = ("_answers", "_requests", "_snapshots", "drafts", "looks_keys_up")
 
     def __init__(
         self,
-        requests: list[tuple[_Request[S], list[StreamEvent]]],
+        requests: list[_Request[S]],
         snapshots: list[tuple[Snapshot, asyncio.Future[None]]],
     ) -> None:
         self._requests = requests
-        self.snapshots = snapshots
+        self._snapshots = snapshots
+        self._answers: list[tuple[_Request[S], list[StreamEvent]]] = []
+        self.drafts: list[Draft[S]] = []
+        self.looks_keys_up = False
+
+    @property
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots to be stored."""
+        return [snapshot for snapshot, _ in self._snapshots]
+
+    def plan(self, clock: Clock) -> None:
+        """Decide on every request; those that are refused are told."""
+        if not self._try_plan(clock):
+            self.plan_again(clock)
+
+    def plan_again(self, clock: Clock) -> None:
+        """Decide anew, and look every key up."""
+        self.looks_keys_up = True
+        self._try_plan(clock)
+
+    def _try_plan(self, clock: Clock) -> bool:
+        """``False`` if one would be refused that perhaps need not be, if some key so far is taken after all."""
+        drafts: dict[S, Draft[S]] = {}
+        self._answers = []
+        trusts_a_key = False
+        for request in self._requests:
+            if request.future.done():
+                continue
+            if not self.looks_keys_up and not trusts_a_key:
+                trusts_a_key = any(event.idempotency_key is not UNSET for event in request.events)
+            try:
+                draft = drafts.get(request.stream)
+                if draft is None:
+                    draft = drafts[request.stream] = Draft(request.stream, looks_keys_up=self.looks_keys_up)
+                self._answers.append((request, draft.add(request.events, wake=request.wake, clock=clock)))
+            except Exception as error:
+                if trusts_a_key:
+                    return False
+                request.refuse(as_itx_error(error))
+        self.drafts = [draft for draft in drafts.values() if draft.rows]
+        return True
 
     def settle(self) -> None:
-        for request, results in self._requests:
+        """Tell all that it is done."""
+        for request, results in self._answers:
             request.answer(results)
-        for _, future in self.snapshots:
+        for _, future in self._snapshots:
             if not future.done():
                 future.set_result(None)
 
     def refuse(self, error: ItxError) -> None:
-        for request, _ in self._requests:
+        """Tell all that it is not."""
+        for request, _ in self._answers:
             request.refuse(error)
-        for _, future in self.snapshots:
+        for _, future in self._snapshots:
             if not future.done():
                 future.set_exception(error)
 
@@ -191,7 +240,8 @@ class GroupCommitter(Generic[S]):
             future.set_exception(engine_closed())
             return future
         self._queue.append(_Request(stream, events, future, wake=wake))
-        self._schedule(loop)
+        if not self._flush_due:
+            self._schedule(loop)
         return future
 
     def enqueue_snapshot(self, stream: S, snapshot: Snapshot) -> asyncio.Future[None]:
@@ -290,86 +340,82 @@ class GroupCommitter(Generic[S]):
             return
         requests, self._queue = self._queue, []
         snapshots, self._snapshots = self._snapshots, []
-        drafts: dict[S, Draft[S]] = {}
-        answers: list[tuple[_Request[S], list[StreamEvent]]] = []
-        for request in requests:
-            if request.future.cancelled():
-                continue
-            try:
-                draft = drafts.get(request.stream) or Draft(request.stream)
-                results = draft.add(request.events, wake=request.wake, clock=self._clock)
-            except Exception as error:
-                request.refuse(as_itx_error(error))
-            else:
-                drafts[request.stream] = draft
-                answers.append((request, results))
-        changed = [draft for draft in drafts.values() if draft.rows]
-        wanted = [(snapshot, future) for _, snapshot, future in snapshots if not future.done()]
-        if changed or wanted:
-            self._commit(changed, _Answers(answers, wanted))
-        else:
-            _Answers(answers, []).settle()
+        group = _Group(requests, [(snapshot, future) for _, snapshot, future in snapshots if not future.done()])
+        group.plan(self._clock)
+        self._commit(group)
 
-    def _commit(self, drafts: list[Draft[S]], answers: _Answers[S]) -> None:
-        snapshots = [snapshot for snapshot, _ in answers.snapshots]
+    def _commit(self, group: _Group[S]) -> None:
+        snapshots = group.snapshots
+        if not (group.drafts or snapshots):
+            group.settle()
+            return
         try:
-            writes = [draft.stream.get_write(draft) for draft in drafts]
+            writes = [draft.stream.get_write(draft) for draft in group.drafts]
         except Exception as error:
-            answers.refuse(as_itx_error(error))
+            group.refuse(as_itx_error(error))
             return
         if not self.is_threaded and not _is_large(writes):
             try:
-                ids, seconds = _timed_commit(self._writer, writes, snapshots)
+                ids, seconds = _timed_commit(self._writer, writes, snapshots, 0)
+            except BusyError:
+                pass  # waits for the other program below, on the thread
             except Exception as error:
-                answers.refuse(as_itx_error(error))
+                self._after_failure(group, error)
                 return
-            self._note_duration(seconds)
-            self._adopt(drafts, ids, answers)
-            return
+            else:
+                self._note_duration(seconds)
+                self._adopt(group, ids)
+                return
         self._idle.clear()
         future = asyncio.get_running_loop().run_in_executor(
-            self._get_thread(), _timed_commit, self._writer, writes, snapshots
+            self._get_thread(), _timed_commit, self._writer, writes, snapshots, PATIENCE
         )
-        future.add_done_callback(lambda done: self._after_thread(done, drafts, answers))
+        future.add_done_callback(lambda done: self._after_thread(done, group))
 
-    def _after_thread(
-        self,
-        done: asyncio.Future[tuple[list[int], float]],
-        drafts: list[Draft[S]],
-        answers: _Answers[S],
-    ) -> None:
+    def _after_thread(self, done: asyncio.Future[tuple[list[int], float]], group: _Group[S]) -> None:
         self._idle.set()
         error = done.exception()
         if error is not None:
-            answers.refuse(as_itx_error(error))
+            self._after_failure(group, error)
         else:
             ids, seconds = done.result()
             self._note_duration(seconds)
-            self._adopt(drafts, ids, answers)
+            self._adopt(group, ids)
         if self._queue or self._snapshots:
             self._schedule(asyncio.get_running_loop())
+
+    def _after_failure(self, group: _Group[S], error: BaseException) -> None:
+        if isinstance(error, KeyTakenError) and not group.looks_keys_up:
+            group.plan_again(self._clock)
+            self._commit(group)
+        else:
+            group.refuse(as_itx_error(error))
 
     def _note_duration(self, seconds: float) -> None:
         self._mean_commit += _NEWEST_WEIGHS * (seconds - self._mean_commit)
 
-    def _adopt(self, drafts: list[Draft[S]], ids: list[int], answers: _Answers[S]) -> None:
+    def _adopt(self, group: _Group[S], ids: list[int]) -> None:
         try:
-            self._on_committed(list(zip(drafts, ids, strict=True)))
+            self._on_committed(list(zip(group.drafts, ids, strict=True)))
         finally:
             # The commit stands, whatever went wrong in telling of it.
-            answers.settle()
+            group.settle()
 
 
 def _is_large(writes: list[StreamWrite]) -> bool:
-    return (
-        sum(len(write.rows) for write in writes) >= _LARGE_COMMIT
-        or sum(len(row.body) for write in writes for row in write.rows) >= _LARGE_COMMIT_BYTES
-    )
+    rows = size = 0
+    for write in writes:
+        rows += len(write.rows)
+        for row in write.rows:
+            size += len(row.body)
+    return rows >= _LARGE_COMMIT or size >= _LARGE_COMMIT_BYTES
 
 
-def _timed_commit(writer: Writer, writes: list[StreamWrite], snapshots: list[Snapshot]) -> tuple[list[int], float]:
+def _timed_commit(
+    writer: Writer, writes: list[StreamWrite], snapshots: list[Snapshot], patience: float
+) -> tuple[list[int], float]:
     started = time.perf_counter()
-    ids = writer.commit(writes, snapshots)
+    ids = writer.commit(writes, snapshots, patience=patience)
     return ids, time.perf_counter() - started
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from itx_notebook.errors import ItxError, StoreError
-from itx_notebook.streams import Stream, StreamEngine
+from itx_notebook.streams import Stream, StreamEngine, core_type
+from itx_notebook.types import StreamEvent
 from tests.streams.support import Consumer, read_short
 
 
@@ -75,6 +76,65 @@ async def test_key_when_used_by_two_in_one_turn_is_committed_once(engine: Stream
     )
     assert first == second
     assert await read_short(stream) == [(1, "created"), (2, "woken"), (3, "x")]
+
+
+def count_lookups(engine: StreamEngine) -> list[str]:
+    """A list that grows with every idempotency key that is looked up from now on."""
+    keys: list[str] = []
+    look = engine._store.writer.try_read_by_key
+
+    def note(stream_id: int, key: str) -> bytes | None:
+        keys.append(key)
+        return look(stream_id, key)
+
+    engine._store.writer.try_read_by_key = note  # type: ignore[method-assign]  # counts what passes through
+    return keys
+
+
+async def test_keys_when_new_are_stored_without_a_look_and_looked_up_when_one_is_taken(
+    engine: StreamEngine, stream: Stream
+) -> None:
+    await stream.wake()
+    await engine.settle()
+    keys = count_lookups(engine)
+    for key in "abc":
+        await stream.append({"type": "x", "payload": key, "idempotencyKey": key})
+    assert keys == []
+    got = await stream.append_batch([{"type": "y", "idempotencyKey": key} for key in "dbe"])
+    assert [(event.offset, event.type) for event in got] == [(6, "y"), (4, "x"), (7, "y")]
+    assert keys == ["d", "b", "e"]
+
+
+async def test_key_when_taken_leaves_those_beside_it_in_the_group_as_if_it_had_been_known(
+    engine: StreamEngine, stream: Stream
+) -> None:
+    await stream.append({"type": "x", "idempotencyKey": "k"})
+    other = engine.stream("p", "/other")
+    await other.wake()
+    await engine.settle()
+    # Were the key new, the second would be at offset 5, the third refused, and all after the pause too.
+    got = await asyncio.gather(
+        stream.append({"type": "y", "idempotencyKey": "k"}),
+        stream.append({"type": "y", "offset": 4}),
+        stream.append({"type": "y", "offset": 4}),
+        other.append({"type": "y", "idempotencyKey": "k"}),
+        stream.append({"type": core_type("paused")}),
+        stream.append({"type": "y", "idempotencyKey": "k"}),
+        stream.append({"type": "y", "idempotencyKey": "new"}),
+        return_exceptions=True,
+    )
+    assert "expected offset 5, got 4" in str(got[2])
+    assert [each.offset for each in got if isinstance(each, StreamEvent)] == [3, 4, 3, 5, 3]
+    assert "stream paused" in str(got[6])
+    assert await read_short(stream, after_offset=2) == [(3, "x"), (4, "y"), (5, "paused")]
+
+
+async def test_key_when_taken_by_a_pause_does_not_pause_again(engine: StreamEngine, stream: Stream) -> None:
+    paused = {"type": core_type("paused"), "idempotencyKey": "pause"}
+    await stream.append(paused)
+    await stream.append({"type": core_type("resumed")})
+    got = await asyncio.gather(stream.append(paused), stream.append({"type": "x"}))
+    assert [event.offset for event in got] == [3, 5]
 
 
 async def test_requests_when_a_commit_is_under_way_form_the_next_group(threaded: StreamEngine) -> None:

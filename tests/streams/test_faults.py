@@ -7,7 +7,6 @@ import json
 import os
 import random
 import shutil
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from itx_notebook.errors import StoreError
-from itx_notebook.streams import StreamEngine
+from itx_notebook.streams import StreamEngine, committer
 from itx_notebook.streams.storage import Store, place
 from itx_notebook.types import StreamEvent
+from tests.streams.test_committer import begin, busy
 
 PAGE = 4096
 PATHS = ("/", "/a", "/a/b", "/c", "/d")
@@ -290,20 +290,28 @@ def test_lock_when_left_by_a_process_that_is_gone_holds_nobody_up(home: Path) ->
     Store.open(home).close()
 
 
-async def test_file_when_another_program_writes_to_it_refuses_in_time_and_goes_on_after(home: Path) -> None:
-    engine = StreamEngine.open(home)
+async def test_file_when_another_program_writes_to_it_refuses_in_time_and_goes_on_after(
+    engine: StreamEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer, "PATIENCE", 0.05)
     stream = engine.stream("p", "/a")
     await stream.append({"type": "x"})
-    engine._store.writer._connection.execute("PRAGMA busy_timeout = 50")
-    other = sqlite3.connect(home / "streams.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreError, match="database is locked") as caught:
+    with busy(engine), pytest.raises(StoreError, match="database is locked") as caught:
         await stream.append({"type": "x"})
     assert "Another program" in caught.value.remedy
-    other.execute("ROLLBACK")
-    other.close()
     assert (await stream.append({"type": "x"})).offset == 4
-    await engine.close()
+
+
+async def test_loop_when_another_program_writes_goes_on_turning_and_the_append_is_made_after_it(
+    engine: StreamEngine,
+) -> None:
+    stream = engine.stream("p", "/a")
+    await stream.append({"type": "x"})
+    with busy(engine):
+        (append,) = await begin(stream.append({"type": "y"}))
+        assert [event.offset for event in await stream.read()] == [1, 2, 3]
+        assert not append.done()
+    assert (await append).offset == 4
 
 
 FORK = """

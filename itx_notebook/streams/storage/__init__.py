@@ -8,12 +8,15 @@ from itx_notebook.streams.storage.audit import Auditor, EventRow
 from itx_notebook.streams.storage.maintenance import Compaction, back_up_store, compact_store
 from itx_notebook.streams.storage.reader import Reader, StoredStream, StreamName
 from itx_notebook.streams.storage.store import Store, open_to_read
-from itx_notebook.streams.storage.writer import Row, Snapshot, StreamWrite, Writer
+from itx_notebook.streams.storage.writer import PATIENCE, BusyError, KeyTakenError, Row, Snapshot, StreamWrite, Writer
 
 __all__ = [
+    "PATIENCE",
     "Auditor",
+    "BusyError",
     "Compaction",
     "EventRow",
+    "KeyTakenError",
     "Reader",
     "Row",
     "Snapshot",

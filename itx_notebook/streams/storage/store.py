@@ -180,6 +180,8 @@ def _open_file(path: Path) -> tuple[Writer, Reader]:
             writing.execute("BEGIN IMMEDIATE")
             writing.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
             writing.execute("ROLLBACK")
+            # From here on whoever commits says how long it may wait: the loop must not stand still for others.
+            writing.execute("PRAGMA busy_timeout = 0")
             reading = _connect_to_read(path)
             reading.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}")
         except BaseException:

@@ -4,7 +4,8 @@ It makes no decisions; offsets, keys and folds were decided before. It may be ca
 time.
 
 It also looks idempotency keys up, for whoever decides: a connection that does not write must fetch the pages of the
-last commit again, which takes 50 µs of each append (2026-11-23) where its own are at hand.
+last commit again, which takes 50 µs of each append (2026-11-23) where its own are at hand. Mostly nobody asks: a key
+that is taken is noticed as it is stored.
 """
 
 from __future__ import annotations
@@ -17,9 +18,21 @@ from typing import Final, NamedTuple
 from itx_notebook.streams.storage.reader import read_chunks
 from itx_notebook.streams.storage.schema import CHUNK_BYTES, get_row_id, store_errors
 
-__all__ = ["Row", "Snapshot", "StreamWrite", "Writer"]
+__all__ = ["PATIENCE", "BusyError", "KeyTakenError", "Row", "Snapshot", "StreamWrite", "Writer"]
+
+PATIENCE: Final = 60.0
+"""Seconds to wait for another program that writes to the file, such as a compaction."""
 
 _INSERT_EVENT: Final = "INSERT INTO events (id, type, body) VALUES (?, ?, ?)"
+_INSERT_KEY: Final = "INSERT INTO idempotency (stream_id, key, offset) VALUES (?, ?, ?)"
+
+
+class KeyTakenError(Exception):
+    """An idempotency key of the commit is that of an event which is stored; nothing was stored."""
+
+
+class BusyError(Exception):
+    """Another program is writing to the file, and nobody wanted to wait; nothing was stored."""
 
 
 class Row(NamedTuple):
@@ -57,14 +70,30 @@ class Writer:
         self._connection = connection
         self._path = path
 
-    def commit(self, writes: Sequence[StreamWrite], snapshots: Sequence[Snapshot] = ()) -> list[int]:
+    def commit(
+        self, writes: Sequence[StreamWrite], snapshots: Sequence[Snapshot] = (), *, patience: float = PATIENCE
+    ) -> list[int]:
         """Store all of `writes` and `snapshots` or nothing, and return the stream ids in the order of `writes`.
 
-        When it returns, the events are on disk (``synchronous=FULL``). :class:`StoreError`: nothing was stored.
+        When it returns, the events are on disk (``synchronous=FULL``). Whatever it raises, nothing was stored.
+
+        Parameters
+        ----------
+        patience : float
+            Seconds to wait for another program that is writing.
+
+        Raises
+        ------
+        KeyTakenError
+            A key is taken.
+        BusyError
+            Another program is writing, and `patience` is 0.
+        StoreError
+            The disk refused, or the other program took too long.
         """
         connection = self._connection
         with store_errors(self._path, "append"):
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(patience)
             try:
                 ids = [self._store(write) for write in writes]
                 if snapshots:
@@ -81,7 +110,7 @@ class Writer:
         connection = self._connection
         bounds = (get_row_id(stream_id, 0), get_row_id(stream_id + 1, 0))
         with store_errors(self._path, "erase a stream"):
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(PATIENCE)
             try:
                 connection.execute("DELETE FROM events WHERE id >= ? AND id < ?", bounds)
                 connection.execute("DELETE FROM idempotency WHERE stream_id = ?", (stream_id,))
@@ -93,6 +122,21 @@ class Writer:
                     connection.execute("ROLLBACK")
                 raise
 
+    def _begin(self, patience: float) -> None:
+        if not patience:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+                    raise BusyError from None
+                raise
+            return
+        self._connection.execute(f"PRAGMA busy_timeout = {patience * 1000:.0f}")
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        finally:
+            self._connection.execute("PRAGMA busy_timeout = 0")
+
     def _store(self, write: StreamWrite) -> int:
         connection = self._connection
         stream_id = write.stream_id
@@ -102,16 +146,23 @@ class Writer:
             ).fetchone()
         base = get_row_id(stream_id, 0)
         if len(write.rows) == 1:
-            row = write.rows[0]
-            connection.execute(_INSERT_EVENT, (base | row.offset, row.type, self._place(base | row.offset, row.body)))
+            ((offset, kind, body, key),) = write.rows
+            if len(body) > CHUNK_BYTES:
+                body = self._cut(base | offset, body)
+            connection.execute(_INSERT_EVENT, (base | offset, kind, body))
+            if key is not None:
+                self._store_keys([(stream_id, key, offset)])
         else:
             connection.executemany(
                 _INSERT_EVENT,
-                [(base | row.offset, row.type, self._place(base | row.offset, row.body)) for row in write.rows],
+                [
+                    (base | offset, kind, body if len(body) <= CHUNK_BYTES else self._cut(base | offset, body))
+                    for offset, kind, body, _ in write.rows
+                ],
             )
-        keyed = [(stream_id, row.idempotency_key, row.offset) for row in write.rows if row.idempotency_key is not None]
-        if keyed:
-            connection.executemany("INSERT INTO idempotency (stream_id, key, offset) VALUES (?, ?, ?)", keyed)
+            keyed = [(stream_id, key, offset) for offset, _, _, key in write.rows if key is not None]
+            if keyed:
+                self._store_keys(keyed)
         if write.checkpoint is not None:
             version, state = write.checkpoint
             connection.execute(
@@ -119,10 +170,14 @@ class Writer:
             )
         return int(stream_id)
 
-    def _place(self, row_id: int, body: bytes) -> bytes:
-        """What the event's own row holds: its body, or nothing if that is large and was put into chunks."""
-        if len(body) <= CHUNK_BYTES:
-            return body
+    def _store_keys(self, keyed: list[tuple[int, str, int]]) -> None:
+        try:
+            self._connection.executemany(_INSERT_KEY, keyed)
+        except sqlite3.IntegrityError:
+            raise KeyTakenError from None
+
+    def _cut(self, row_id: int, body: bytes) -> bytes:
+        """Put a large body into chunks; returns what the event's own row holds then, which is nothing."""
         view = memoryview(body)
         self._connection.executemany(
             "INSERT INTO event_chunks (id, chunk_index, bytes) VALUES (?, ?, ?)",
