@@ -188,6 +188,14 @@ class _Pulled(_Result):
         super().__init__()
         self._hook: Hook | None = hook
 
+    def set_result(self, result: Any) -> None:
+        self._hook = None
+        super().set_result(result)
+
+    def set_exception(self, exception: type[BaseException] | BaseException) -> None:
+        self._hook = None
+        super().set_exception(exception)
+
     def cancel(self, msg: Any | None = None) -> bool:
         self._hook = None
         return super().cancel(msg)

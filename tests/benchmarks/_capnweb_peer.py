@@ -70,7 +70,7 @@ class Api(rpc.RpcTarget, naming="camel"):
             ]
             if len(waiting) >= WINDOW:
                 await waiting.popleft()
-            waiting.append(asyncio.ensure_future(retained(batch)))
+            waiting.append(rpc.pull(retained(batch)))
         await asyncio.gather(*waiting)
         rpc.dispose(retained)
         return count
@@ -93,7 +93,7 @@ async def run_sequential(api: rpc.RpcStub, count: int) -> None:
 
 async def run_in_flight(api: rpc.RpcStub, count: int) -> None:
     for _ in range(0, count, WAVE):
-        squares = await asyncio.gather(*[api.square(i) for i in range(WAVE)])
+        squares = await asyncio.gather(*[rpc.pull(api.square(i)) for i in range(WAVE)])
         expect(squares[-1], (WAVE - 1) ** 2)
 
 

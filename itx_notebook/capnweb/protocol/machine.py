@@ -161,7 +161,7 @@ class ImportHook(Hook):
             return ErrorHook(RpcDisposed())
         if entry.resolution is not None:
             return self.unwrap().invoke(path, values)
-        return entry.machine.send_call(entry.id, path, Payload(values, entry.machine.runtime))
+        return entry.machine.send_call(entry.id, path, values)
 
     def call(self, path: Path, args: Payload) -> Hook:
         entry = self._entry
@@ -170,7 +170,10 @@ class ImportHook(Hook):
             return ErrorHook(RpcDisposed())
         if entry.resolution is not None:
             return self.unwrap().call(path, args)
-        return entry.machine.send_call(entry.id, path, args)
+        try:
+            return entry.machine.send_call(entry.id, path, args.value)
+        finally:
+            args.dispose()
 
     def get(self, path: Path) -> Hook:
         entry = self._entry
@@ -437,12 +440,10 @@ class Machine:
 
     # What hooks do
 
-    def send_call(self, import_id: int, path: Path, args: Payload) -> Hook:
+    def send_call(self, import_id: int, path: Path, values: list[Any]) -> Hook:
         """Call the peer. Raises for arguments that cannot be sent; nothing was sent then."""
         if self._unreachable is not None:
-            args.dispose()
             return ErrorHook(self._unreachable)
-        values = args.value
         for value in values:
             kind = type(value)
             if kind not in _SCALARS and not (kind is int and -_MAX <= value <= _MAX):
@@ -451,12 +452,8 @@ class Machine:
             self._post(["push", ["pipeline", import_id, path, values]])
             return self._new_call()
         serializer = Serializer(self, for_call=True)
-        try:
-            encoded = serializer.encode_all(values)
-            self._post_checked(["push", ["pipeline", import_id, path, encoded]], serializer)
-        finally:
-            if args.owned:
-                args.dispose()
+        encoded = serializer.encode_all(values)
+        self._post_checked(["push", ["pipeline", import_id, path, encoded]], serializer)
         return self._new_call()
 
     def send_get(self, import_id: int, path: Path) -> Hook:
@@ -488,13 +485,13 @@ class Machine:
             entry.waiters.append(waiter)
         if entry.id > 0 and not entry.is_pulled:
             entry.is_pulled = True
-            self._post(["pull", entry.id])
+            self._send(b'["pull",%d]' % entry.id)
 
     def release(self, entry: _Import) -> None:
         """Give an unresolved import back; who waits for it hears that it was cancelled."""
         if self._imports.get(entry.id) is entry:
             self._forget(entry)
-            self._post(["release", entry.id, entry.remote_refs])
+            self._send(b'["release",%d,%d]' % (entry.id, entry.remote_refs))
         for registration in entry.registrations or ():
             registration.unregister()
         entry.settle(ErrorHook(RpcDisposed(CANCELLED)))
@@ -667,7 +664,7 @@ class Machine:
         else:
             entry.settle(hook)
         if not entry.is_stream:
-            self._post(["release", entry.id, entry.remote_refs])
+            self._send(b'["release",%d,%d]' % (entry.id, entry.remote_refs))
 
     def _on_release(self, message: list[Any]) -> None:
         export_id = _id_of(message, 3)
