@@ -16,7 +16,7 @@ import os
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from itx_notebook._clock import Clock, SystemClock
 from itx_notebook.errors import ItxError
@@ -53,7 +53,7 @@ class StreamEngine:
         _engines.add(self)
 
     @classmethod
-    def open(cls, directory: Path, *, clock: Clock | None = None, always_threaded: bool = False) -> StreamEngine:
+    def open(cls, directory: Path, *, clock: Clock | None = None, always_threaded: bool = False) -> Self:
         """Open the store in `directory` (made if absent) and take ownership of it. Call it on a running loop.
 
         Parameters
@@ -119,7 +119,13 @@ class StreamEngine:
             stream_id = stream.stream_id if erase else None
             return None if stream_id is None else lambda writer: writer.erase(stream_id)
 
-        await self._committer.interrupt(stream, error, get_work=get_work, then=lambda: stream.end_incarnation(error))
+        await self._committer.interrupt(
+            stream, error, get_work=get_work, then=lambda: self._end_incarnation(stream, error)
+        )
+
+    def _end_incarnation(self, stream: Stream, error: ItxError) -> None:
+        stream.end_incarnation(error)
+        self.processors.end_life(stream)
 
     async def save_snapshot(self, stream: Stream, snapshot: Snapshot) -> None:
         """Store how far a processor has come with `stream`, with whatever else is committed then."""

@@ -203,6 +203,13 @@ class Attachment:
             await asyncio.wait(tasks)
         await self.runner.shut_down()
 
+    def break_off(self) -> None:
+        """Cancel what is under way: what a hook does from now on would be done to another life of the stream."""
+        self._generation += 1
+        for task in self._tasks:
+            task.cancel()
+        self.runner.cancel_background()
+
     # -- its snapshots -----------------------------------------------------------------------------------------------
 
     async def read(self) -> bytes | None:

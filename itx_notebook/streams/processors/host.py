@@ -188,6 +188,11 @@ class ProcessorHost:
         mine[key] = attachment
         self._engine.start(attachment.try_connect())
 
+    def end_life(self, stream: ProcessedStream) -> None:
+        """A stream's incarnation is over: break off what its processors are doing. Its next wake brings them back."""
+        for attachment in self._attachments.get(stream, {}).values():
+            attachment.break_off()
+
     async def close(self) -> None:
         """Stop all of them, without a word to the streams: the process is going."""
         self._is_closed = True

@@ -205,11 +205,15 @@ class ProcessorRunner(Generic[S]):
         for waiter in self._waiters:
             if not waiter.future.done():
                 waiter.future.set_exception(error)
-        background = tuple(self._background)
-        for task in background:
-            task.cancel()
+        background = self.cancel_background()
         if background:
             await asyncio.wait(background)
+
+    def cancel_background(self) -> list[asyncio.Task[Any]]:
+        """Break off the work in the background; returns what has yet to end."""
+        for task in self._background:
+            task.cancel()
+        return list(self._background)
 
     # -- one batch ---------------------------------------------------------------------------------------------------
 

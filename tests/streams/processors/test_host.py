@@ -484,3 +484,36 @@ async def test_processor_when_it_cannot_be_made_is_refused_or_left_alone(
     event = await stream.append(configure("mine", OWN))
     assert event.offset == 3
     assert [record.message for record in caplog.records] == ["could not make the processor echo for /a/b"]
+
+
+@pytest.mark.parametrize(("end", "late"), [("kill", 3), ("reset", 0)])
+async def test_hook_when_its_stream_begins_another_life_does_nothing_to_it(
+    engine: StreamEngine, stream: Stream, end: str, late: int
+) -> None:
+    gate, begun = asyncio.Event(), asyncio.Event()
+
+    class Late(Echo):
+        async def process_event(
+            self, step: ReducedEvent[dict[str, Any]], batch: ProcessorBatch[dict[str, Any]]
+        ) -> None:
+            if step.event.type != "x":
+                return
+            begun.set()
+            batch.block_while(self.append_late(batch))
+            batch.run_in_background(self.append_late(batch))
+            await self.append_late(batch)
+
+        async def append_late(self, batch: ProcessorBatch[dict[str, Any]]) -> None:
+            await gate.wait()
+            await batch.stream.append({"type": ECHO})
+
+    attachment = await attach(engine, stream, Late())
+    await stream.append({"type": "x"})
+    await begun.wait()
+    await getattr(stream, end)()
+    gate.set()
+    await stream.wake()
+    await engine.settle()
+    await reach(attachment, stream.load().max_offset)
+    # After a kill the event comes again, to one hook; after a reset there is none to come.
+    assert len(await echoes(stream)) == late
