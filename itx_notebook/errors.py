@@ -4,7 +4,8 @@
 
     ItxError                    a refusal or a failure with one of five codes
     ├── StoreError              the data directory: locked, unreadable, full, newer than this code
-    └── ItxTimeoutError         a blocking call ran out of its ``timeout``
+    ├── ItxTimeoutError         a blocking call ran out of its ``timeout``
+    └── ItxConnectionError      the connection to an itx elsewhere: not there, lost, or refused
 
 The five codes are a closed set. Class, name and text of an error are lost when it crosses Cap'n Web, its own
 properties survive; so code that decides anything asks :func:`get_itx_error_code` and nothing else.
@@ -18,6 +19,7 @@ from typing import Any, Final, Literal, Self
 
 __all__ = [
     "ITX_ERROR_CODES",
+    "ItxConnectionError",
     "ItxError",
     "ItxErrorCode",
     "ItxTimeoutError",
@@ -114,6 +116,34 @@ class ItxTimeoutError(ItxError, TimeoutError):
             details={"timeout": timeout},
             hint="Call again, with a larger timeout= if the work is known to be long.",
         )
+
+
+class ItxConnectionError(ItxError, ConnectionError):
+    """The connection to an itx in another process is not there, was lost, or was refused.
+
+    Attributes
+    ----------
+    is_final : bool
+        Whether trying again is no use: the credentials were refused, or the connection was closed for good.
+    """
+
+    is_final: bool
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_final: bool = False,
+        details: Mapping[str, Any] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(
+            message,
+            code="INTERNAL",
+            details=details,
+            hint=hint or "It reconnects by itself: call again. What was acknowledged is safe.",
+        )
+        self.is_final = is_final
 
 
 _REMEDY: Final[Mapping[ItxErrorCode, str]] = {

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from itx_notebook._clock import Clock
 from itx_notebook.errors import ItxError, ItxTimeoutError
 from itx_notebook.streams.batch import EventBatch
-from itx_notebook.streams.subscription import Sink, Subscription
+from itx_notebook.streams.subscription import Sink
 from itx_notebook.types import StreamEvent
 
 __all__ = ["Predicate", "wait_for_event"]
@@ -25,8 +25,18 @@ Predicate = Callable[[StreamEvent], bool | Awaitable[bool]]
 _TYPES_SHOWN: Final = 20
 
 
+class Subscribed(Protocol):
+    """An open subscription, as far as waiting needs it."""
+
+    closed: asyncio.Event
+
+    async def unsubscribe(self) -> None:
+        """Stop delivery."""
+        ...
+
+
 class Subscribable(Protocol):
-    """A stream, as far as waiting needs it."""
+    """A stream, as far as waiting needs it: of this process, or of another."""
 
     async def subscribe(
         self,
@@ -36,7 +46,7 @@ class Subscribable(Protocol):
         event_types: Iterable[str] | None = None,
         presence: bool = True,
         subscriber: dict[str, object] | None = None,
-    ) -> Subscription:
+    ) -> Subscribed:
         """Deliver batches."""
         ...
 

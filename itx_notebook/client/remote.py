@@ -1,0 +1,329 @@
+"""The surface of a handle over the wire: the same questions a view in this process answers, asked of another one.
+
+Nothing here holds a stub for long. A view is a place (a project, a path) and the connection; each question goes to
+whatever epoch is current when it is asked. What is harmless to ask twice is asked again after a lost connection; an
+append is so only with an idempotency key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from itx_notebook.client.connection import Connection, Epoch
+from itx_notebook.client.following import Following
+from itx_notebook.errors import ItxError
+from itx_notebook.streams import CoreState, RuntimeState, parse_stream_ref
+from itx_notebook.streams.processors import Appendable, Build
+from itx_notebook.streams.waiting import Predicate, wait_for_event
+from itx_notebook.types import (
+    Event,
+    ItxDescription,
+    Project,
+    ProjectList,
+    StreamChild,
+    StreamEvent,
+    StreamEventBatch,
+    StreamState,
+)
+
+__all__ = ["RemoteItx", "RemoteProjects", "RemoteStream", "RemoteStreams"]
+
+T = TypeVar("T")
+
+_GAP_TIMEOUT: Final = 30.0
+"""Seconds a call waits for the connection to come (back), unless its own time-out ends it sooner."""
+
+_GLOBAL: Final = "global"
+
+
+class RemoteItx:
+    """A view of one context, over a connection.
+
+    Parameters
+    ----------
+    connection : Connection
+        The socket.
+    project : Project, optional
+        The project it is narrowed to; ``None`` for the whole deployment.
+    """
+
+    def __init__(self, connection: Connection, project: Project | None = None) -> None:
+        self.connection = connection
+        self._project = project
+        self.projects = RemoteProjects(connection, project)
+        self.streams = RemoteStreams(connection, project)
+
+    @property
+    def project(self) -> Project | None:
+        """The project it is narrowed to."""
+        return self._project
+
+    async def describe(self) -> ItxDescription:
+        """What it points at, as the other end says."""
+        answer = await _ask(self.connection, lambda epoch: _handle(epoch, self._project).describe())
+        return msgspec.convert({"streamCount": None, "project": None, **answer}, ItxDescription)
+
+
+def _handle(epoch: Epoch, project: Project | None) -> Any:
+    """The stub to ask, in one round trip with the question."""
+    return epoch.itx if project is None else epoch.get_project(project.id)
+
+
+async def _ask(connection: Connection, make: Callable[[Epoch], Awaitable[Any]], *, is_repeatable: bool = True) -> Any:
+    return await connection.call(make, is_repeatable=is_repeatable, timeout=_GAP_TIMEOUT)
+
+
+class RemoteProjects:
+    """The projects a view may narrow to."""
+
+    def __init__(self, connection: Connection, project: Project | None) -> None:
+        self._connection = connection
+        self._project = project
+
+    async def get(self, id_or_slug: str) -> RemoteItx:
+        """A narrower view; the masked ``NOT_FOUND`` if it is not there or not yours."""
+        description = await _ask(
+            self._connection, lambda epoch: _handle(epoch, self._project).projects.get(id_or_slug).describe()
+        )
+        return RemoteItx(self._connection, msgspec.convert(description["project"], Project))
+
+    async def list(self, *, limit: int = 100, offset: int = 0) -> ProjectList:
+        """A page of the accessible projects."""
+        page = await _ask(
+            self._connection,
+            lambda epoch: _handle(epoch, self._project).projects.list({"limit": limit, "offset": offset}),
+        )
+        return msgspec.convert(page, ProjectList)
+
+    async def create(self, slug: str, *, project_id: str | None = None) -> Project:
+        """Create a project, as far as the other end lets this handle."""
+        options = {"slug": slug} if project_id is None else {"slug": slug, "id": project_id}
+        project = await _ask(
+            self._connection,
+            lambda epoch: _handle(epoch, self._project).projects.create(options),
+            is_repeatable=False,
+        )
+        return msgspec.convert(project, Project)
+
+
+class RemoteStreams:
+    """The streams of a namespace."""
+
+    def __init__(self, connection: Connection, project: Project | None) -> None:
+        self._connection = connection
+        self._project = project
+
+    def get(self, ref: object) -> RemoteStream:
+        """A stream by reference. No I/O; whether this view reaches it, the first question tells."""
+        own = _GLOBAL if self._project is None else self._project.id
+        namespace, path = parse_stream_ref(ref, namespace=own)
+        return RemoteStream(self._connection, self._project, namespace, path)
+
+    def register_processor(self, build: Build, *, name: str | None = None) -> str:
+        """Refused: a processor runs where the engine is."""
+        raise _runs_elsewhere(self._connection, name or repr(build))
+
+
+class RemoteStream:
+    """One stream of another process's engine."""
+
+    def __init__(self, connection: Connection, project: Project | None, namespace: str, path: str) -> None:
+        self._connection = connection
+        self._project = project
+        self._namespace = namespace
+        self._path = path
+        self._stub: tuple[Epoch, Any] | None = None
+
+    @property
+    def namespace(self) -> str:
+        """The project's id, or ``"global"``."""
+        return self._namespace
+
+    @property
+    def path(self) -> str:
+        """The canonical path."""
+        return self._path
+
+    def get_stub(self, epoch: Epoch) -> Any:
+        """The stream's stub in an epoch. Kept, so that many questions cost one entry in both ends' tables."""
+        if self._stub is None or self._stub[0] is not epoch:
+            ref = self._path
+            if self._namespace != (_GLOBAL if self._project is None else self._project.id):
+                ref = f"{self._namespace}:{self._path}"
+            self._stub = (epoch, _handle(epoch, self._project).streams.get(ref))
+        return self._stub[1]
+
+    async def append(self, event: Event) -> StreamEvent:
+        """Append one event."""
+        answer = await self._ask(
+            lambda stub: stub.append(_event_to_wire(event)), is_repeatable=event.idempotency_key is not UNSET
+        )
+        return msgspec.convert(answer, StreamEvent)
+
+    async def append_batch(self, events: Sequence[Event]) -> list[StreamEvent]:
+        """Append all or none."""
+        wire = [_event_to_wire(event) for event in events]
+        is_repeatable = all(event.idempotency_key is not UNSET for event in events)
+        answer = await self._ask(lambda stub: stub.appendBatch(wire), is_repeatable=is_repeatable)
+        return msgspec.convert(answer, list[StreamEvent])
+
+    async def read(
+        self,
+        *,
+        after_offset: int | str = "start",
+        before_offset: int | str = "end",
+        event_types: Iterable[str] | None = None,
+        limit: int | None = None,
+        presence: bool = True,
+    ) -> list[StreamEvent]:
+        """Events between two cursors, both exclusive."""
+        options = _options(
+            presence=presence,
+            eventTypes=None if event_types is None else list(event_types),
+            limit=limit,
+        )
+        options |= {"afterOffset": after_offset, "beforeOffset": before_offset}
+        return msgspec.convert(await self._ask(lambda stub: stub.read(options)), list[StreamEvent])
+
+    async def get_event(self, offset: int | None, *, idempotency_key: str | None) -> StreamEvent | None:
+        """One event by offset or by key."""
+        options = _options(offset=offset, idempotencyKey=idempotency_key)
+        answer = await self._ask(lambda stub: stub.getEvent(options))
+        return None if answer is None else msgspec.convert(answer, StreamEvent)
+
+    async def get_state(self, *, presence: bool = True) -> StreamState:
+        """The public state."""
+        options = _options(presence=presence)
+        answer = await self._ask(lambda stub: stub.getState(options) if options else stub.getState())
+        return msgspec.convert(answer, StreamState)
+
+    async def get_runtime_state(self) -> RuntimeState:
+        """The whole reduced state, and the connections there."""
+        return msgspec.convert(await self._ask(lambda stub: stub.runtimeState()), RuntimeState)
+
+    async def reduce(self, event: Event, state: CoreState | None) -> CoreState:
+        """What the state would be after `event`."""
+        options: dict[str, Any] = {"event": _event_to_wire(event)}
+        if state is not None:
+            options["coreProcessorState"] = msgspec.to_builtins(state)
+        return msgspec.convert(await self._ask(lambda stub: stub.reduce(options)), CoreState)
+
+    async def list_children(self, *, presence: bool = True) -> list[StreamChild]:
+        """Immediate children, in order of arrival."""
+        options = _options(presence=presence)
+        answer = await self._ask(lambda stub: stub.listChildren(options) if options else stub.listChildren())
+        return msgspec.convert(answer, list[StreamChild])
+
+    async def subscribe(
+        self,
+        on_batch: Callable[[StreamEventBatch], Awaitable[object] | None],
+        *,
+        after_offset: int | str = "start",
+        event_types: Iterable[str] | None = None,
+        events: bool = True,
+        presence: bool = True,
+        key: str | None = None,
+    ) -> Following:
+        """Deliver batches after a cursor, across lost connections, each event once and in order."""
+        options = _options(
+            presence=presence,
+            eventTypes=None if event_types is None else list(event_types),
+            subscriptionKey=key,
+        )
+        if not events:
+            options["events"] = False
+        following = Following(self._connection, self.get_stub, on_batch, after_offset=after_offset, options=options)
+        await following.open()
+        return following
+
+    async def wait_for_event(
+        self,
+        predicate: Predicate | None,
+        *,
+        event_types: Iterable[str] | None,
+        after_offset: int | str,
+        timeout: float | None,  # noqa: ASYNC109  # of the clock, and the error tells what was seen
+        presence: bool,
+    ) -> StreamEvent:
+        """The first event that matches, after a cursor. The predicate runs here."""
+        replay = None if after_offset == "end" else 0 if after_offset == "start" else int(after_offset)
+        return await wait_for_event(
+            _Waitable(self),
+            predicate,
+            event_types=event_types,
+            after_offset=replay,
+            timeout=timeout,
+            presence=presence,
+            clock=self._connection.clock,
+        )
+
+    async def kill(self) -> None:
+        """End the stream's incarnation."""
+        await self._ask(lambda stub: stub.kill(), is_repeatable=False)
+
+    async def reset(self) -> None:
+        """Erase the stream."""
+        await self._ask(lambda stub: stub.reset(), is_repeatable=False)
+
+    async def run_processor(self, build: Build, *, key: str | None, view: Appendable) -> Any:
+        """Refused: a processor runs where the engine is."""
+        raise _runs_elsewhere(self._connection, repr(build))
+
+    async def enable_processor(self, name: str) -> None:
+        """Configure the stream to be processed by whoever knows `name`."""
+        await self._ask(lambda stub: stub.enableProcessor(name))
+
+    async def disable_processor(self, name: str) -> None:
+        """Take that back."""
+        await self._ask(lambda stub: stub.disableProcessor(name))
+
+    async def _ask(self, make: Callable[[Any], Awaitable[Any]], *, is_repeatable: bool = True) -> Any:
+        return await _ask(self._connection, lambda epoch: make(self.get_stub(epoch)), is_repeatable=is_repeatable)
+
+
+class _Waitable:
+    """A remote stream as :func:`wait_for_event` knows one. The subscriber's descriptor stays here."""
+
+    def __init__(self, stream: RemoteStream) -> None:
+        self._stream = stream
+
+    async def subscribe(
+        self,
+        sink: Callable[[Any], Awaitable[object] | None],
+        *,
+        replay_after_offset: int | None = None,
+        event_types: Iterable[str] | None = None,
+        presence: bool = True,
+        subscriber: dict[str, object] | None = None,
+    ) -> Following:
+        """Deliver batches."""
+        after: int | str = "end" if replay_after_offset is None else replay_after_offset
+        return await self._stream.subscribe(sink, after_offset=after, event_types=event_types, presence=presence)
+
+
+def _event_to_wire(event: Event) -> Any:
+    """Values of JSON's own kinds, with what JSON lacks (dates, numbers of numpy) written as the engine would."""
+    from itx_notebook._json import decode_json, encode_json
+    from itx_notebook.streams.event import parse_event
+
+    return decode_json(encode_json(parse_event(event)))
+
+
+def _options(*, presence: bool = True, **members: Any) -> dict[str, Any]:
+    """Only what differs from the default: a June deployment does not know our own members."""
+    options = {name: value for name, value in members.items() if value is not None}
+    if not presence:
+        options["presence"] = False
+    return options
+
+
+def _runs_elsewhere(connection: Connection, what: str) -> ItxError:
+    return ItxError(
+        f"{what} cannot run here: the engine of {connection.location} is in another process.",
+        code="BAD_REQUEST",
+        hint="Run the processor where the engine is, and name it here: stream.enable_processor(name).",
+    )
