@@ -230,8 +230,8 @@ def memory_pair(
 
 
 def session_of(stub: Proxy) -> Session | None:
-    """Return the session by which `stub` came; ``None`` if it is local or was disposed."""
-    hook = stub._hook.unwrap()
+    """Return the session by which `stub` came, also an ended one; ``None`` if it is local or was disposed."""
+    hook = stub._hook if isinstance(stub._hook, ImportHook) else stub._hook.unwrap()
     machine = hook.machine if isinstance(hook, ImportHook) else None
     owner = None if machine is None else machine.owner
     return owner if isinstance(owner, Session) else None

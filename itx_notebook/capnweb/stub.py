@@ -8,11 +8,12 @@ here does I/O by being looked at: an attribute is a promise that has asked for n
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Generator
 from typing import Any, ClassVar, Final, Self
 
 from itx_notebook.capnweb.protocol import recording
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Registration
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Registration, Runtime
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.machine import ImportHook
 from itx_notebook.capnweb.protocol.payload import CALLABLES, Payload
@@ -91,7 +92,7 @@ class RpcStub(Proxy):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hook.dispose()
+        dispose(self)
 
     # An object that takes any index would be iterated, and searched, for ever.
     __iter__: ClassVar[None] = None
@@ -130,8 +131,11 @@ class RpcPromise(RpcStub):
     _is_promise = True
 
     def __await__(self) -> Generator[Any, None, Any]:
-        hook = self._hook.get(self._path) if self._path else self._hook
         future = _Result()
+        hook = self._hook
+        _check_loop(hook, future)
+        if self._path:
+            hook = hook.get(self._path)
         hook.pull(future)
         # The frame holds `hook`: when the awaiting task is cancelled, the last reference may go, and the call with it.
         return (yield from future)
@@ -184,9 +188,10 @@ class _Pulled(_Result):
 
     __slots__ = ("_hook",)
 
-    def __init__(self, hook: Hook) -> None:
-        super().__init__()
-        self._hook: Hook | None = hook
+    _hook: Hook | None
+
+    def hold(self, hook: Hook) -> None:
+        self._hook = hook
 
     def set_result(self, result: Any) -> None:
         self._hook = None
@@ -211,10 +216,14 @@ def pull(promise: RpcPromise) -> asyncio.Future[Any]:
     Raises
     ------
     RuntimeError
-        No event loop is running in this thread.
+        No event loop is running in this thread, or it is not the promise's own.
     """
-    hook = promise._hook.get(promise._path) if promise._path else promise._hook
-    future = _Pulled(hook)
+    future = _Pulled()
+    hook = promise._hook
+    _check_loop(hook, future)
+    if promise._path:
+        hook = hook.get(promise._path)
+    future.hold(hook)
     hook.pull(future)
     return future
 
@@ -235,7 +244,7 @@ def stub(target: Any) -> RpcStub:
     if isinstance(target, (RpcTarget, *CALLABLES)):
         return RpcStub(runtime.refer(target))
     if callable(target) and not isinstance(target, Proxy):
-        return RpcStub(runtime.refer(target.__call__))
+        return RpcStub(runtime.refer(functools.partial(target)))
     from itx_notebook.capnweb.protocol.local import ValueHook
 
     hook = ValueHook(Payload(target, runtime))
@@ -264,9 +273,31 @@ def on_broken(stub: RpcStub, callback: Callable[[Exception], None]) -> Registrat
     Registration
         Its ``unregister()`` takes the callback back.
     """
-    registration = Registration(callback)
+
+    def call(error: Exception) -> None:
+        try:
+            callback(error)
+        except Exception as failure:  # neither the other callbacks nor the end of a session may suffer from it
+            context = {"message": f"{callback!r} failed, which waited for a stub to break", "exception": failure}
+            asyncio.get_running_loop().call_exception_handler(context)
+
+    registration = Registration(call)
     stub._hook.on_broken(registration)
     return registration
+
+
+def _check_loop(hook: Hook, future: asyncio.Future[Any]) -> None:
+    """Refuse to wait where the answer does not arrive: it is told on the hook's own loop."""
+    runtime: Runtime | None = None
+    if isinstance(hook, ImportHook):
+        machine = hook.machine
+        runtime = None if machine is None else machine.runtime
+    elif isinstance(hook, PendingHook):
+        runtime = hook.runtime
+    if isinstance(runtime, AsyncioRuntime) and runtime.loop is not future.get_loop():
+        raise RuntimeError(
+            "This promise belongs to another event loop: await it there, for example by run_coroutine_threadsafe."
+        )
 
 
 def _runtime_of(hook: Hook) -> AsyncioRuntime:

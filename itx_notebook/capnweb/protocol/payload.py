@@ -56,7 +56,7 @@ class Payload:
         Whether the references are the payload's own.
     """
 
-    __slots__ = ("owned", "promises", "runtime", "stubs", "value")
+    __slots__ = ("_delivery", "owned", "promises", "runtime", "stubs", "value")
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Payload:
         self.stubs = stubs
         self.promises = promises
         self.owned = owned
+        self._delivery: _Delivery | None = None
 
     def own(self, *, for_call: bool = False) -> None:
         """Copy containers and duplicate references, so that nothing outside can change or dispose them.
@@ -117,14 +118,17 @@ class Payload:
     def deliver(self, done: Callable[[Exception | None], None]) -> None:
         """Put the values of all promises in their places, nested ones too, then call `done` with the first error.
 
-        Calls `done` synchronously if there are no promises, or all are settled.
+        Calls `done` synchronously if there are no promises, or all are settled. Several may ask: all are told the same.
         """
         promises = self.promises
         if not promises:
             done(None)
             return
-        self.promises = None
-        delivery = _Delivery(self, len(promises), done)
+        if self._delivery is not None:
+            self._delivery.tell(done)
+            return
+        delivery = self._delivery = _Delivery(self, len(promises))
+        delivery.tell(done)
         for container, key, promise in promises:
             hook = promise._hook.get(promise._path) if promise._path else promise._hook
             hook.pull(_Place(delivery, container, key, hook))
@@ -133,20 +137,30 @@ class Payload:
 class _Delivery:
     """Counts the promises of a payload down."""
 
-    __slots__ = ("done", "error", "left", "payload")
+    __slots__ = ("error", "left", "payload", "waiting")
 
-    def __init__(self, payload: Payload, left: int, done: Callable[[Exception | None], None]) -> None:
+    def __init__(self, payload: Payload, left: int) -> None:
         self.payload = payload
         self.left = left
-        self.done = done
         self.error: Exception | None = None
+        self.waiting: list[Callable[[Exception | None], None]] = []
+
+    def tell(self, done: Callable[[Exception | None], None]) -> None:
+        if self.left == 0:
+            done(self.error)
+        else:
+            self.waiting.append(done)
 
     def count(self, error: Exception | None) -> None:
         self.left -= 1
         if error is not None and self.error is None:
             self.error = error
         if self.left == 0:
-            self.done(self.error)
+            if self.error is None:
+                self.payload.promises = None
+            waiting, self.waiting = self.waiting, []
+            for done in waiting:
+                done(self.error)
 
 
 class _Place:

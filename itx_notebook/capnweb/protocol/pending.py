@@ -19,10 +19,10 @@ CANCELLED: Final = "RPC was canceled because the RpcPromise was disposed."
 class PendingHook(Hook):
     """A result that is not there yet: operations queue, and are delivered in order before anybody hears the value."""
 
-    __slots__ = ("_disposed", "_hook", "_queue", "_runtime", "_waiters")
+    __slots__ = ("_disposed", "_hook", "_queue", "_waiters", "runtime")
 
     def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+        self.runtime = runtime
         self._hook: Hook | None = None
         self._queue: deque[Callable[[Hook], None]] = deque()
         self._waiters: list[Waiter] = []
@@ -40,7 +40,7 @@ class PendingHook(Hook):
             hook.settle()
             hook.dispose()
             return
-        self._runtime.pending -= 1
+        self.runtime.pending -= 1
         # What a delivered call asks of this same hook queues behind what was asked before.
         queue = self._queue
         while queue:
@@ -62,7 +62,7 @@ class PendingHook(Hook):
 
     def invoke(self, path: Path, values: list[Any]) -> Hook:
         return (
-            self.call(path, Payload(values, self._runtime)) if self._hook is None else self._hook.invoke(path, values)
+            self.call(path, Payload(values, self.runtime)) if self._hook is None else self._hook.invoke(path, values)
         )
 
     def call(self, path: Path, args: Payload) -> Hook:
@@ -72,7 +72,7 @@ class PendingHook(Hook):
             args.dispose()
             return ErrorHook(RpcDisposed())
         args.own(for_call=True)
-        result = PendingHook(self._runtime)
+        result = PendingHook(self.runtime)
         self._queue.append(lambda hook: result.resolve(call_hook(hook, path, args)))
         return result
 
@@ -81,14 +81,17 @@ class PendingHook(Hook):
             return self._hook.get(path)
         if self._disposed:
             return ErrorHook(RpcDisposed())
-        result = PendingHook(self._runtime)
+        result = PendingHook(self.runtime)
         self._queue.append(lambda hook: result.resolve(hook.get(path)))
         return result
 
     def map(self, path: Path, function: MapFunction) -> Hook:
         if self._hook is not None:
             return self._hook.map(path, function)
-        result = PendingHook(self._runtime)
+        if self._disposed:
+            function.dispose()
+            return ErrorHook(RpcDisposed())
+        result = PendingHook(self.runtime)
         self._queue.append(lambda hook: result.resolve(hook.map(path, function)))
         return result
 
@@ -103,7 +106,9 @@ class PendingHook(Hook):
     def dup(self) -> Hook:
         if self._hook is not None:
             return self._hook.dup()
-        copy = PendingHook(self._runtime)
+        if self._disposed:
+            return ErrorHook(RpcDisposed())
+        copy = PendingHook(self.runtime)
         self._queue.append(lambda hook: copy.resolve(hook.dup()))
         return copy
 
