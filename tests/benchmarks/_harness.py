@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-__all__ = ["Benchmark", "Case"]
+__all__ = ["Benchmark", "Case", "Row"]
 
 Measure = Callable[[], float]
 
@@ -138,6 +138,10 @@ class Benchmark:
                 spent[index] += time.perf_counter() - started
             if due:
                 print(f"round {round_number + 1}: {len(due)} cases", file=sys.stderr)
+        self.report(rows)
+
+    def report(self, rows: list[Row]) -> None:
+        """Print the table of what was measured, and write the JSON if asked."""
         self._print(rows)
         if self._options.json:
             self._options.json.write_text(json.dumps(self._describe(rows), indent=2) + "\n")
