@@ -59,7 +59,9 @@ class Connection:
         self._is_lost = False
         # Whether the peer's bytes still mean anything: not once it broke the protocol.
         self._is_deaf = False
-        self._has_heard = False
+        # When the peer was last heard, and whether it was since the last silence began that it was pinged for.
+        self._heard_at = self._pinged_at = 0.0
+        self._has_heard = True
         self._timer: asyncio.TimerHandle | None = None
         self._on_end: Callable[[Connection], None] | None = None
 
@@ -116,7 +118,7 @@ class Connection:
         """Read again, from the next turn of the loop on."""
         if self._is_reading_paused:
             self._is_reading_paused = False
-            self._has_heard = True
+            self._hear()
             if self._early:
                 self._loop.call_soon(self._read_on)
             elif self._is_started and not self._is_ending:
@@ -188,6 +190,10 @@ class Connection:
             self._tell_lost()
 
     # Inside.
+
+    def _hear(self) -> None:
+        """Note that the peer lives."""
+        self._has_heard, self._heard_at = True, self._loop.time()
 
     def _deliver(self, messages: list[bytes]) -> None:
         """Hand messages over. An error in the receiver is a defect of ours that no later message can mend."""
@@ -267,32 +273,40 @@ class Connection:
             self._socket.close()
 
     def _watch(self) -> None:
-        """Look after a while whether the peer has been heard."""
-        self._has_heard = False
+        """Begin to look after the peer's silences."""
+        self._heard_at = self._loop.time()
         if self.options.ping_interval is not None:
             self._timer = self._loop.call_later(self.options.ping_interval, self._look)
 
     def _look(self) -> None:
-        if self._has_heard or self._is_reading_paused:
-            self._watch()
+        ping_interval, ping_timeout = self.options.ping_interval, self.options.ping_timeout
+        if ping_interval is None:
             return
+        now = self._loop.time()
+        if self._is_reading_paused:
+            # Its silence is our doing.
+            self._has_heard, self._heard_at = True, now
+        silence = now - self._heard_at
+        if silence < ping_interval:
+            self._timer = self._loop.call_later(ping_interval - silence, self._look)
+            return
+        if self._has_heard:
+            # The first ping of this silence, from which its time runs.
+            self._has_heard, self._pinged_at = False, now
+        delay = ping_interval
+        if ping_timeout is not None:
+            delay = min(delay, self._pinged_at + ping_timeout - now)
+            if delay <= 0:
+                # A loop that was blocked may run late timers before it reads what has long arrived (uvloop does):
+                # one more turn, with a read in it, before the verdict.
+                self._timer = self._loop.call_later(0, self._judge)
+                return
         self._write_ping()
-        if self.options.ping_timeout is None:
-            self._watch()
-        else:
-            self._timer = self._loop.call_later(self.options.ping_timeout, self._look_again)
-
-    def _look_again(self) -> None:
-        if self._has_heard or self._is_reading_paused:
-            self._watch()
-        else:
-            # A loop that was blocked may run late timers before it reads what has long arrived (uvloop does):
-            # one more turn, with a read in it, before the verdict.
-            self._timer = self._loop.call_later(0, self._judge)
+        self._timer = self._loop.call_later(delay, self._look)
 
     def _judge(self) -> None:
-        if self._has_heard:
-            self._watch()
+        if self._has_heard or self._is_reading_paused:
+            self._look()
         else:
             self._fail(INTERNAL_ERROR, f"nothing heard for {self.options.ping_timeout} s after a ping")
 

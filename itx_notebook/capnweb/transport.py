@@ -131,10 +131,10 @@ class TransportOptions:
     close_timeout
         Seconds a closing connection has for what it still has to send and for the peer's answer.
     ping_interval
-        Seconds of silence after which the peer is pinged. None: never.
+        Seconds of silence after which the peer is pinged, again and again while it lasts. None: never.
     ping_timeout
-        Seconds after such a ping without a byte from the peer, be it a pong or anything else, after which the
-        connection is closed with 1011. None: never.
+        Seconds after the first ping of a silence without a byte from the peer, be it a pong or anything else, after
+        which the connection is closed with 1011. None: never.
     """
 
     max_message_bytes: int = 32 * 1024 * 1024

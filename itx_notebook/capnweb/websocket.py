@@ -81,7 +81,7 @@ class WebSocketConnection(Connection, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket read."""
-        self._has_heard = True
+        self._hear()
         self._feed(data)
 
     def _feed(self, data: bytes) -> None:

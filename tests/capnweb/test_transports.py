@@ -17,7 +17,7 @@ from tests.capnweb.wires import KINDS, SOCKETS, Kind, Recorder, Wire, open_wire,
 
 OpenWire = Callable[..., Awaitable[Wire]]
 
-QUICK = replace(DEFAULT_OPTIONS, close_timeout=0.05)
+QUICK = replace(DEFAULT_OPTIONS, close_timeout=0.1)
 """For tests in which the time for closing has to run out."""
 
 
