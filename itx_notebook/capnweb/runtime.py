@@ -66,6 +66,11 @@ class AsyncioRuntime:
         self._queue: deque[Callable[[], None]] = deque()
 
     @property
+    def local(self) -> AsyncioRuntime:
+        """The loop's runtime for calls that come from no peer."""
+        return _get_local(self.loop, self.stub_type, self.promise_type)
+
+    @property
     def is_backed_up(self) -> bool:
         """Whether the next call must queue."""
         return bool(self._starting or self._queue) or len(self._running) >= self._max_running
@@ -159,8 +164,13 @@ def get_runtime(stub_type: type[Proxy], promise_type: type[Proxy]) -> AsyncioRun
     RuntimeError
         No event loop is running in this thread.
     """
+    return _get_local(asyncio.get_running_loop(), stub_type, promise_type)
+
+
+def _get_local(
+    loop: asyncio.AbstractEventLoop, stub_type: type[Proxy], promise_type: type[Proxy]
+) -> AsyncioRuntime:
     global _last
-    loop = asyncio.get_running_loop()
     if _last is None or _last.loop is not loop:
         _last = AsyncioRuntime(loop, stub_type, promise_type)
     return _last

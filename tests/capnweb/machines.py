@@ -30,6 +30,7 @@ class InlineRuntime:
         self.stub_type: type[Proxy] = RpcStub
         self.promise_type: type[Proxy] = RpcPromise
         self.keeps_undefined = False
+        self.local = self
         self.pending = 0
         self.referred: list[Any] = []
         """Every target and function a reference was made to, in order."""

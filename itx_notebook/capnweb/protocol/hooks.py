@@ -50,6 +50,10 @@ class Runtime(Protocol):
     """How many results are still to come, wanted or not."""
 
     @property
+    def local(self) -> Runtime:
+        """The runtime of this side's own calls to objects that live here, which no peer's limit may hold up."""
+
+    @property
     def is_backed_up(self) -> bool:
         """Whether earlier calls have not begun yet, so that the next one must queue behind them."""
 

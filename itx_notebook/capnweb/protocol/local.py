@@ -18,7 +18,7 @@ from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, Payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.running import run_map
-from itx_notebook.capnweb.protocol.targets import take_step
+from itx_notebook.capnweb.protocol.targets import RpcTarget, take_step
 from itx_notebook.capnweb.protocol.values import UNDEFINED
 
 __all__ = ["TargetHook", "ValueHook", "hook_from_result"]
@@ -67,9 +67,9 @@ class TargetHook(Hook):
         return None if self._box is None else self._box.target
 
     def invoke(self, path: Path, values: list[Any]) -> Hook:
-        return (
-            self.call(path, Payload(values, self._box.runtime)) if self._box is not None else ErrorHook(RpcDisposed())
-        )
+        if self._box is None:
+            return ErrorHook(RpcDisposed())
+        return self.call(path, Payload(values, self._box.runtime.local))
 
     def call(self, path: Path, args: Payload) -> Hook:
         if self._box is None:
@@ -137,7 +137,7 @@ class ValueHook(Hook):
             self._error = error
 
     def invoke(self, path: Path, values: list[Any]) -> Hook:
-        return self.call(path, Payload(values, self.payload.runtime))
+        return self.call(path, Payload(values, self.payload.runtime.local))
 
     def call(self, path: Path, args: Payload) -> Hook:
         if self._error is not None:
@@ -187,12 +187,25 @@ def hook_from_result(result: Any, runtime: Runtime) -> Hook:
 
 
 def _call(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
-    if runtime.is_backed_up:
-        args.own(for_call=True)
-        result = PendingHook(runtime)
-        runtime.enqueue(lambda: result.resolve(_call_now(value, path, args, runtime)))
-        return result
-    return _call_now(value, path, args, runtime)
+    """Call what lives here. The caller's runtime says when, and runs it; `runtime` is that of the value."""
+    if isinstance(value, Proxy):
+        return value._hook.call((*value._path, *path), args)
+    caller = args.runtime
+    if not caller.is_backed_up:
+        return _call_now(value, path, args, runtime)
+    args.own(for_call=True)
+    result = PendingHook(caller)
+
+    def call() -> None:
+        try:
+            hook = _call_now(value, path, args, runtime)
+        except Exception as error:  # an argument that cannot be passed on; the call site is gone
+            args.dispose()
+            hook = ErrorHook(error)
+        result.resolve(hook)
+
+    caller.enqueue(call)
+    return result
 
 
 def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
@@ -222,14 +235,20 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
         args.dispose()
         raise
     if args.promises:
-        result = PendingHook(runtime)
+        caller = args.runtime
+        result = PendingHook(caller)
 
         def begin(error: Exception | None) -> None:
-            if error is None:
-                result.resolve(_invoke(callee, args, runtime, path, is_method=is_method))
-            else:
+            if error is not None:
                 args.dispose()
                 result.reject(error)
+            elif caller.is_backed_up:
+                caller.enqueue(run)
+            else:
+                run()
+
+        def run() -> None:
+            result.resolve(_invoke(callee, args, runtime, path, is_method=is_method))
 
         args.deliver(begin)
         return result
@@ -239,13 +258,15 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
 def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: Path, *, is_method: bool) -> Hook:
     values: list[Any] = args.value
     try:
-        if not is_method or UNDEFINED in values:
+        if not is_method or _has_holes(values):
             undefined = UNDEFINED if runtime.keeps_undefined else None
             values = _fit(callee, values, undefined, keep_surplus=is_method)
         result = callee(*values)
-    except Exception as error:  # whatever a method raises is the call's answer
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # whatever a method raises is the call's answer, a cancellation too
         args.dispose()
-        failure = _describe_bad_call(callee, error, path, values)
+        failure = _describe_bad_call(callee, _as_failure(error), path, values)
         runtime.call_failed(callee, failure)
         return ErrorHook(failure)
     if type(result) in ATOMS:
@@ -278,21 +299,27 @@ def _start(awaitable: Any, args: Payload | None, runtime: Runtime, callee: Any =
             if args is not None:
                 args.dispose()
             runtime.call_failed(callee, error)
-            hook = ErrorHook(error if isinstance(error, Exception) else RpcError("The call was cancelled."))
+            hook = ErrorHook(_as_failure(error))
         if pending is None:
             outcome = hook
         else:
             pending.resolve(hook)
 
-    runtime.start(awaitable, done)
+    caller = runtime if args is None else args.runtime
+    caller.start(awaitable, done)
     if outcome is not None:
         return outcome
-    pending = PendingHook(runtime)
+    pending = PendingHook(caller)
     return pending
 
 
+def _as_failure(error: BaseException) -> Exception:
+    """Return what the caller hears of: that a method was cancelled is this side's affair, and an error to the peer."""
+    return error if isinstance(error, Exception) else RpcError("The call was cancelled.")
+
+
 def _get(value: Any, path: Path, runtime: Runtime) -> Hook:
-    if path and runtime.is_backed_up:
+    if path and runtime.is_backed_up and isinstance(value, RpcTarget):
         result = PendingHook(runtime)
         runtime.enqueue(lambda: result.resolve(_get_now(value, path, runtime)))
         return result
@@ -319,9 +346,14 @@ def _get_now(value: Any, path: Path, runtime: Runtime) -> Hook:
     return hook
 
 
+def _has_holes(values: list[Any]) -> bool:
+    # By identity: an application's own values, which a local call passes as they are, may compare as they like.
+    return any(value is UNDEFINED for value in values)
+
+
 def _fit(callee: Callable[..., Any], values: list[Any], undefined: Any, *, keep_surplus: bool) -> list[Any]:
     """Leave arguments out that the callee does not take, and put its default, or `undefined`, in the place of none."""
-    if isinstance(callee, (types.FunctionType, types.MethodType)) and UNDEFINED not in values:
+    if isinstance(callee, (types.FunctionType, types.MethodType)) and not _has_holes(values):
         code = getattr(callee, "__code__", None)
         if code is not None:
             room = code.co_argcount - isinstance(callee, types.MethodType)
