@@ -1,11 +1,15 @@
 """The engine against bare SQLite that does the same durable work: what our own code costs on top.
 
-All cases in process, ``synchronous=FULL``, events of about 200 bytes of JSON, each side in a fresh directory.
+All cases in process, ``synchronous=FULL``, events of about 200 bytes of JSON, each side in a fresh directory. Where the
+peer is one bare table, ours is one stream in a store that has no other; the row of 16 streams shows what it costs that
+streams lie beside each other in one table. Redis and PostgreSQL are servers, with a process and a socket in between.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import gc
 import itertools
 import json
 import shutil
@@ -14,8 +18,10 @@ import statistics
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +33,7 @@ from itx_notebook.handle import AsyncItx, Itx
 from itx_notebook.streams import Stream, StreamEngine
 from itx_notebook.types import ADMIN
 from tests.benchmarks._harness import Benchmark, Case
+from tests.benchmarks._peers import Postgres, Redis, find_postgres, find_redis
 
 benchmark = Benchmark("engine")
 
@@ -34,7 +41,9 @@ SINGLES = 500 if benchmark.is_quick else 1_000
 BATCHES = 40 if benchmark.is_quick else 100
 LATENCIES = 300 if benchmark.is_quick else 1_000
 FAN_OUT = 1_000
-REPLAYED = 100_000
+REPLAYED = 20_000 if benchmark.is_quick else 100_000
+WRITERS = 16
+STREAMS = 10_000
 
 PAYLOAD = {"n": 1, "text": "x" * 120, "ok": True, "tags": ["a", "b"]}
 EVENT = {"type": "bench.event", "payload": PAYLOAD}
@@ -49,10 +58,25 @@ def fresh() -> Iterator[Path]:
         shutil.rmtree(directory)
 
 
+def with_engine(work: Callable[[StreamEngine], Awaitable[float]]) -> Callable[[], float]:
+    async def measure(directory: Path) -> float:
+        engine = StreamEngine.open(directory)
+        try:
+            return await work(engine)
+        finally:
+            await engine.close()
+
+    def run() -> float:
+        with fresh() as directory:
+            return asyncio.run(measure(directory))
+
+    return run
+
+
 def with_stream(work: Callable[[Stream], Awaitable[float]], *, always_threaded: bool = False) -> Callable[[], float]:
     async def measure(directory: Path) -> float:
         engine = StreamEngine.open(directory, always_threaded=always_threaded)
-        stream = engine.stream("bench", "/a")
+        stream = engine.stream("bench", "/")
         await stream.append(EVENT)
         try:
             return await work(stream)
@@ -89,6 +113,21 @@ async def append_batches(stream: Stream) -> float:
     for _ in range(BATCHES):
         await stream.append_batch(batch)
     return 100 * BATCHES / (time.perf_counter() - started)
+
+
+async def append_on_many_streams(engine: StreamEngine) -> float:
+    """Appends a second of sixteen writers, each on a stream of its own."""
+
+    async def writer(stream: Stream) -> None:
+        for n in range(BATCHES):
+            await stream.append({**EVENT, "idempotencyKey": f"k{n}"})
+
+    streams = [engine.stream("bench", f"/w/{n}") for n in range(WRITERS)]
+    await asyncio.gather(*(stream.append(EVENT) for stream in streams))
+    await engine.settle()
+    started = time.perf_counter()
+    await asyncio.gather(*map(writer, streams))
+    return WRITERS * BATCHES / (time.perf_counter() - started)
 
 
 async def read_all(stream: Stream) -> float:
@@ -132,6 +171,40 @@ async def latency_p99_by_p50(stream: Stream) -> float:
     return delivered[len(delivered) * 99 // 100] / statistics.median(delivered)
 
 
+async def latency_of_the_last(stream: Stream) -> list[float]:
+    """Milliseconds from the begin of an append to its delivery to the last of a hundred subscribers."""
+    delivered: list[float] = []
+    begun, taken = 0.0, 0
+
+    def take(_batch: object) -> None:
+        nonlocal taken
+        taken += 1
+        if taken == 100:
+            delivered.append((time.perf_counter() - begun) * 1e3)
+
+    for _ in range(100):
+        await stream.subscribe(take, presence=False)
+    delivered.clear()
+    for _ in range(LATENCIES // 2):
+        begun, taken = time.perf_counter(), 0
+        await stream.append(EVENT)
+    return sorted(delivered)
+
+
+async def last_p50(stream: Stream) -> float:
+    return statistics.median(await latency_of_the_last(stream))
+
+
+async def last_p99(stream: Stream) -> float:
+    delivered = await latency_of_the_last(stream)
+    return delivered[len(delivered) * 99 // 100]
+
+
+async def latency_p99(stream: Stream) -> float:
+    delivered = sorted((await measure_latency(stream))[1])
+    return delivered[len(delivered) * 99 // 100]
+
+
 async def append_beside_stalled(stream: Stream) -> float:
     """Appends a second while a thousand subscribers do not come to an end with their first batch."""
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -158,7 +231,7 @@ def blocking_singles() -> float:
     with fresh() as directory:
         deployment = run_blocking(Deployment.open(directory))
         project = run_blocking(deployment.directory.create("bench"))
-        stream = Itx(AsyncItx(get_server_itx(deployment, project.slug, ADMIN))).streams.get("/a")
+        stream = Itx(AsyncItx(get_server_itx(deployment, project.slug, ADMIN))).streams.get("/")
         stream.append(EVENT)
         started = time.perf_counter()
         for n in range(SINGLES):
@@ -166,6 +239,60 @@ def blocking_singles() -> float:
         rate = SINGLES / (time.perf_counter() - started)
         run_blocking(deployment.close())
         return rate
+
+
+# -- a store of many streams ------------------------------------------------------------------------------------------
+
+
+@cache
+def get_large_store() -> Path:
+    """A store of ten thousand streams, made once."""
+    directory = Path(tempfile.mkdtemp(prefix="itx-bench-"))
+    atexit.register(shutil.rmtree, directory)
+
+    async def fill() -> None:
+        engine = StreamEngine.open(directory)
+        for start in range(0, STREAMS, 500):
+            streams = [engine.stream("bench", f"/{n // 100}/{n}") for n in range(start, start + 500)]
+            await asyncio.gather(*(stream.append_batch([EVENT] * 3) for stream in streams))
+        await engine.close()
+
+    asyncio.run(fill())
+    return directory
+
+
+def boot_large_store() -> float:
+    """Milliseconds from nothing to the first append."""
+    directory = get_large_store()
+
+    async def boot() -> float:
+        started = time.perf_counter()
+        engine = StreamEngine.open(directory)
+        await engine.stream("bench", "/50/5000").append(EVENT)
+        seconds = time.perf_counter() - started
+        await engine.close()
+        return seconds * 1e3
+
+    return asyncio.run(boot())
+
+
+def idle_stream_bytes() -> float:
+    """Bytes of memory that an idle stream takes, with its state, when ten thousand were looked at."""
+    directory = get_large_store()
+
+    async def look() -> float:
+        engine = StreamEngine.open(directory)
+        gc.collect()
+        tracemalloc.start()
+        for n in range(STREAMS):
+            engine.stream("bench", f"/{n // 100}/{n}").get_state()
+        gc.collect()
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        await engine.close()
+        return taken / STREAMS
+
+    return asyncio.run(look())
 
 
 # -- the peer ---------------------------------------------------------------------------------------------------------
@@ -223,7 +350,15 @@ def bare_batches(bare: BareSqlite) -> float:
 
 
 def bare_group(bare: BareSqlite) -> float:
-    """A hundred asyncio appenders that share a transaction a turn of the loop: group commit with nothing else in it."""
+    return group_commit(bare, appenders=100, each=BATCHES // 4, keyed=False)
+
+
+def bare_writers(bare: BareSqlite) -> float:
+    return group_commit(bare, appenders=WRITERS, each=BATCHES, keyed=True)
+
+
+def group_commit(bare: BareSqlite, *, appenders: int, each: int, keyed: bool) -> float:
+    """Asyncio appenders that share a transaction a turn of the loop: group commit with nothing else in it."""
     insert = "INSERT INTO events VALUES (?, ?, ?, ?)"
     waiting: list[tuple[bytes, asyncio.Future[int]]] = []
 
@@ -231,7 +366,9 @@ def bare_group(bare: BareSqlite) -> float:
         group = waiting.copy()
         waiting.clear()
         bare.connection.execute("BEGIN IMMEDIATE")
-        rows = [(next(bare.offsets), EVENT["type"], None, body) for body, _ in group]
+        rows = [
+            (offset := next(bare.offsets), EVENT["type"], f"k{offset}" if keyed else None, body) for body, _ in group
+        ]
         bare.connection.executemany(insert, rows)
         bare.connection.execute("COMMIT")
         for row, (_, answer) in zip(rows, group, strict=True):
@@ -248,8 +385,8 @@ def bare_group(bare: BareSqlite) -> float:
 
     async def work() -> float:
         started = time.perf_counter()
-        await asyncio.gather(*(appender(BATCHES // 4) for _ in range(100)))
-        return 100 * (BATCHES // 4) / (time.perf_counter() - started)
+        await asyncio.gather(*(appender(each) for _ in range(appenders)))
+        return appenders * each / (time.perf_counter() - started)
 
     return asyncio.run(work())
 
@@ -265,6 +402,103 @@ def bare_read(bare: BareSqlite) -> float:
         events += [json.loads(body) for _, body in page]
         cursor = page[-1][0]
     return len(events) / (time.perf_counter() - started)
+
+
+# -- servers ----------------------------------------------------------------------------------------------------------
+
+BODY = json.dumps(EVENT, separators=(",", ":")).encode()
+XADD = (b"XADD", b"s", b"*", b"e", BODY)
+
+
+def with_redis(work: Callable[[Redis], float]) -> Callable[[], float] | None:
+    def run() -> float:
+        with Redis.running() as redis:
+            return work(redis)
+
+    return None if find_redis() is None else run
+
+
+def redis_singles(redis: Redis) -> float:
+    started = time.perf_counter()
+    for _ in range(SINGLES):
+        redis.send(XADD)
+    return SINGLES / (time.perf_counter() - started)
+
+
+def redis_batches(redis: Redis) -> float:
+    started = time.perf_counter()
+    for _ in range(BATCHES):
+        redis.send(*([XADD] * 100))
+    return 100 * BATCHES / (time.perf_counter() - started)
+
+
+def redis_read(redis: Redis) -> float:
+    for _ in range(REPLAYED // 1_000):
+        redis.send(*([XADD] * 1_000))
+    events: list[Any] = []
+    started, cursor = time.perf_counter(), b"-"
+    while page := redis.send((b"XRANGE", b"s", cursor, b"+", b"COUNT", b"500"))[0]:
+        events += [json.loads(fields[1]) for _, fields in page]
+        cursor = b"(" + page[-1][0]
+    assert len(events) == REPLAYED
+    return len(events) / (time.perf_counter() - started)
+
+
+def with_postgres(work: Callable[[Postgres], float]) -> Callable[[], float] | None:
+    def run() -> float:
+        with Postgres.running() as postgres:
+            return work(postgres)
+
+    return None if find_postgres() is None else run
+
+
+def postgres_singles(postgres: Postgres) -> float:
+    started = time.perf_counter()
+    for n in range(SINGLES):
+        postgres.append([EVENT], f"k{n}")
+    return SINGLES / (time.perf_counter() - started)
+
+
+def postgres_batches(postgres: Postgres) -> float:
+    batch = [EVENT] * 100
+    started = time.perf_counter()
+    for _ in range(BATCHES // 4):
+        postgres.append(batch)
+    return 100 * (BATCHES // 4) / (time.perf_counter() - started)
+
+
+def postgres_read(postgres: Postgres) -> float:
+    with postgres.connection.cursor().copy("COPY events (type, body) FROM STDIN") as copy:
+        for _ in range(REPLAYED):
+            copy.write_row(("bench.event", BODY.decode()))
+    events: list[Any] = []
+    started, cursor = time.perf_counter(), 0
+    while page := postgres.connection.execute(
+        "SELECT id, body FROM events WHERE id > %s ORDER BY id LIMIT 500", (cursor,)
+    ).fetchall():
+        events += [body for _, body in page]
+        cursor = page[-1][0]
+    assert len(events) == REPLAYED
+    return len(events) / (time.perf_counter() - started)
+
+
+def server_cases(size: str) -> list[Case]:
+    """Ours beside the servers that people use for this; a server that is not installed is a row that says so."""
+    ours = {
+        f"append single, durable, async, {size}": ("/s", with_stream(append_singles)),
+        f"append_batch(100), durable, {size}": ("events/s", with_stream(append_batches)),
+        f"read {REPLAYED:,}, decoded, {size}": ("events/s", with_stream(read_all)),
+    }
+    redis = (redis_singles, redis_batches, redis_read)
+    postgres = (postgres_singles, postgres_batches, postgres_read)
+    return [
+        Case(name, unit, mine, peer, f"{server}, {where}", "more")
+        for server, where, peers in (
+            ("Redis Streams", "appendfsync always, Unix socket", [with_redis(work) for work in redis]),
+            ("PostgreSQL", "synchronous_commit, Unix socket", [with_postgres(work) for work in postgres]),
+        )
+        for (name, (unit, mine)), peer in zip(ours.items(), peers, strict=True)
+    ]
 
 
 if __name__ == "__main__":
@@ -298,6 +532,14 @@ if __name__ == "__main__":
                 "SQLite FULL, 100 asyncio appenders",
                 "more",
                 0.8,
+            ),
+            Case(
+                f"append, {WRITERS} writers on {WRITERS} streams, durable, {size}",
+                "/s",
+                with_engine(append_on_many_streams),
+                with_sqlite(bare_writers),
+                f"SQLite FULL, {WRITERS} asyncio appenders, one table",
+                "more",
             ),
             Case(
                 f"append_batch(100), durable, {size}",
@@ -344,6 +586,22 @@ if __name__ == "__main__":
                 1.0,
             ),
             Case(
+                "append → last of 100 subscribers p50, durable",
+                "ms",
+                with_stream(last_p50),
+                with_stream(latency_p50),
+                "the same with one",
+                "less",
+            ),
+            Case(
+                "append → last of 100 subscribers p99, durable",
+                "ms",
+                with_stream(last_p99),
+                with_stream(latency_p99),
+                "the same with one",
+                "less",
+            ),
+            Case(
                 "append single beside 1,000 stalled subscribers",
                 "/s",
                 with_stream(append_beside_stalled),
@@ -361,6 +619,25 @@ if __name__ == "__main__":
                 "less",
                 1.0,
             ),
+            Case(
+                f"boot of a store of {STREAMS:,} streams, to the first append",
+                "ms",
+                boot_large_store,
+                lambda: 150.0,
+                "the budget, 150 ms",
+                "less",
+                1.0,
+            ),
+            Case(
+                "memory of an idle stream",
+                "B",
+                idle_stream_bytes,
+                lambda: 3_000.0,
+                "the budget, 3 KB",
+                "less",
+                1.0,
+            ),
+            *server_cases(size),
             Case(
                 "append single: commit on the loop",
                 "/s",
