@@ -34,7 +34,6 @@ class InlineRuntime:
         self.pending = 0
         self.referred: list[Any] = []
         """Every target and function a reference was made to, in order."""
-        self.failures: list[BaseException] = []
         self._max_running = max_running
         self._running = 0
         self._queue: deque[Callable[[], None]] = deque()
@@ -74,7 +73,7 @@ class InlineRuntime:
         self._posted.append(action)
 
     def call_failed(self, callee: Any, error: BaseException) -> None:
-        self.failures.append(error)
+        """The caller is told, which is enough here."""
 
     def turn(self) -> None:
         """Do what was posted, and make calls that waited for room: what a turn of the loop would do."""

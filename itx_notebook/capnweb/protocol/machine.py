@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
 
+from itx_notebook.capnweb.protocol.channels import Channel, Pipe, WriterHook
 from itx_notebook.capnweb.protocol.errors import (
     RpcAborted,
     RpcDisconnected,
@@ -29,15 +30,18 @@ from itx_notebook.capnweb.protocol.errors import (
     describe_value,
 )
 from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
+from itx_notebook.capnweb.protocol.flow import Meter
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.local import ValueHook
 from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
 from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
-from itx_notebook.capnweb.protocol.pending import CANCELLED
+from itx_notebook.capnweb.protocol.pending import CANCELLED, PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
+from itx_notebook.capnweb.protocol.pumps import Carrier, feed, read_blob
 from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, HoldsReferences, Serializer, encode_error
 from itx_notebook.capnweb.protocol.wire import MAX_SAFE_INTEGER, decode, encode
+from itx_notebook.capnweb.protocol.writers import Writer
 
 __all__ = ["Machine", "Options", "PeerVersion", "Stats"]
 
@@ -48,6 +52,8 @@ _SCALARS: Final = frozenset({type(None), bool, str})
 _SHUT_DOWN: Final = "RPC session was shut down by disposing the main stub"
 _CLOSE_CODE: Final = 3000
 """With which npm ``capnweb`` closes a WebSocket whose session has ended."""
+_UNREAD_COST_BYTES: Final = 1024
+"""What an unread chunk counts besides its message's length: about what the objects around a small one take."""
 
 
 class Stats(NamedTuple):
@@ -93,13 +99,16 @@ class Options:
 class _Export:
     """An object the peer may refer to."""
 
-    __slots__ = ("auto_release", "hook", "is_pulled", "refcount")
+    __slots__ = ("hook", "is_pulled", "readable", "refcount", "unread_bytes")
 
-    def __init__(self, hook: Hook, *, auto_release: bool = False) -> None:
+    def __init__(self, hook: Hook) -> None:
         self.hook = hook
         self.refcount = 1
         self.is_pulled = False
-        self.auto_release = auto_release
+        self.unread_bytes = 0
+        """Of what a ``stream`` message made: what it counts until it is answered, and forgotten."""
+        self.readable: Readable | None = None
+        """Of a pipe: its readable end, until that is taken."""
 
 
 class _Import:
@@ -192,6 +201,16 @@ class ImportHook(Hook):
         if entry.resolution is not None:
             return self.unwrap().map(path, function)
         return entry.machine.send_map(entry.id, path, function)
+
+    def stream(self, path: Path, args: Payload, waiter: Waiter) -> int:
+        entry = self._entry
+        if entry is None:
+            args.dispose()
+            waiter.reject(RpcDisposed())
+            return 0
+        if entry.resolution is not None:
+            return self.unwrap().stream(path, args, waiter)
+        return entry.machine.send_stream(entry.id, path, args, waiter)
 
     def pull(self, waiter: Waiter) -> None:
         entry = self._entry
@@ -355,6 +374,11 @@ class Machine:
         # A result is copied before the application can change it, unless the very next message asks for it.
         self._fresh: ValueHook | None = None
         self._budget = Budget(self.limits.max_map_calls)
+        # The message at hand; what the peer has sent into streams and nobody has read; what blobs have brought so far.
+        self._message_bytes = 0
+        self._unread = Meter(self.limits.max_unread_bytes)
+        self._unread_chunks = 0
+        self._blobs = Meter(self.limits.max_blob_bytes)
         self._handlers: dict[str, Callable[[list[Any]], None]] = {
             "push": self._on_push,
             "pull": self._on_pull,
@@ -382,6 +406,7 @@ class Machine:
         if self.error is not None:
             return
         try:
+            self._message_bytes = len(message)
             if len(message) > self.limits.max_message_bytes:
                 raise RpcProtocolError(
                     f"bad RPC message: {len(message)} bytes; at most {self.limits.max_message_bytes} are allowed"
@@ -397,6 +422,10 @@ class Machine:
         except RecursionError:
             # Calls within calls take several frames for each level: Python's limit may come before ours.
             self.abort(RpcProtocolError("bad RPC message: Deserialization exceeded maximum allowed depth."))
+        except RpcProtocolError as error:
+            # It is kept as long as the session is; its frames would keep the message, and what was evaluated of it.
+            error.__traceback__ = error.__context__ = None
+            self.abort(error)
         except Exception as error:  # whatever goes wrong here ends this session and nothing else
             self.abort(error)
 
@@ -417,6 +446,9 @@ class Machine:
         failed = ErrorHook(error)
         for entry in imports.values():
             entry.settle(failed)
+        for export in self._exports.values():
+            if isinstance(export.hook, WriterHook):
+                export.hook.lose(error)
 
     def abort(self, error: BaseException) -> None:
         """End the session, tell the peer why, and ask for the connection to be closed."""
@@ -453,8 +485,31 @@ class Machine:
             return self._new_call()
         serializer = Serializer(self, for_call=True)
         encoded = serializer.encode_all(values)
-        self._post_checked(["push", ["pipeline", import_id, path, encoded]], serializer)
-        return self._new_call()
+        self._send(self._encode_checked(["push", ["pipeline", import_id, path, encoded]], serializer))
+        # What comes after may send, too, and count on.
+        call = self._new_call()
+        serializer.finish()
+        return call
+
+    def send_stream(self, import_id: int, path: Path, args: Payload, waiter: Waiter) -> int:
+        """Call the peer, and tell `waiter` the outcome, which the peer sends unasked. Returns the message's length."""
+        if self._unreachable is not None:
+            args.dispose()
+            waiter.reject(self._unreachable)
+            return 0
+        serializer = Serializer(self, for_call=True)
+        try:
+            encoded = serializer.encode_all(args.value)
+            message = self._encode_checked(["stream", ["pipeline", import_id, path, encoded]], serializer)
+        finally:
+            args.dispose()
+        self._send(message)
+        self._last_call += 1
+        entry = self._imports[self._last_call] = _Import(self, self._last_call, is_promise=True)
+        entry.is_stream = True
+        entry.waiters = [waiter]
+        serializer.finish()
+        return len(message)
 
     def send_get(self, import_id: int, path: Path) -> Hook:
         """Read a property at the peer."""
@@ -532,12 +587,29 @@ class Machine:
         return ["export", self._give(take_reference(target, self.runtime, for_call=serializer.for_call), serializer)]
 
     def encode_readable(self, readable: Readable, serializer: Serializer) -> Any:
-        """Return the expression of a stream to be read at the peer."""
-        raise NotImplementedError
+        """Return the expression of a stream to be read at the peer: a pipe, into which it is pumped from then on."""
+        if self._unreachable is not None:
+            raise RpcError(f"A stream cannot be sent: {self._unreachable}")
+        source = readable.hand_over()
+        pipe = self._open_pipe()
+        serializer.undo += (readable.take_back, pipe.dispose)
+        serializer.after.append(lambda: Carrier(source, Writer(pipe, self.runtime), self.runtime))
+        return ["readable", self._last_call]
+
+    def _open_pipe(self) -> ImportHook:
+        self._post(["pipe"])
+        self._last_call += 1
+        entry = self._imports[self._last_call] = _Import(self, self._last_call, is_promise=False)
+        return ImportHook(entry)
 
     def encode_writable(self, writable: Writable, serializer: Serializer) -> Any:
-        """Return the expression of a stream to be written at the peer."""
-        raise NotImplementedError
+        """Return the expression of a stream to be written at the peer: an object, whose calls go to the sink."""
+        sink = writable.hand_over()
+        serializer.undo.append(writable.take_back)
+        channel = Channel(self.runtime)
+        export_id = self._give(WriterHook(channel), serializer)
+        serializer.after.append(lambda: self.runtime.spawn(feed(channel, sink, self.runtime)))
+        return ["writable", export_id]
 
     # What evaluators ask
 
@@ -563,16 +635,31 @@ class Machine:
         return ImportHook(entry)
 
     def take_readable(self, pipe_id: int) -> Readable:
-        """Return the readable end of a pipe."""
-        raise NotImplementedError
+        """Return the readable end of a pipe; once."""
+        entry = self._exports.get(pipe_id)
+        if entry is None or entry.readable is None:
+            raise RpcProtocolError(f"no such pipe, or its readable end was sent already: {pipe_id}")
+        readable, entry.readable = entry.readable, None
+        return readable
 
     def introduce_writable(self, import_id: int) -> Writable:
         """Return a stream of the peer's that is written from here."""
-        raise NotImplementedError
+        return Writable.of(Writer(self.introduce(import_id, is_promise=False), self.runtime))
 
     def collect_blob(self, type_: str, readable: Readable) -> Hook:
-        """Return a blob as a promise."""
-        raise NotImplementedError
+        """Return the blob that `readable` brings, as a promise."""
+        promise = PendingHook(self.runtime)
+
+        async def collect() -> None:
+            try:
+                blob = await read_blob(readable, type_, self._blobs)
+            except Exception as error:  # whatever it is, who waits for the blob hears of it
+                promise.reject(error)
+            else:
+                promise.resolve(ValueHook(Payload(blob, self.runtime)))
+
+        self.runtime.spawn(collect())
+        return promise
 
     def make_map(self, captures: list[Hook], instructions: list[Any]) -> MapFunction:
         """Return a recorded function of the peer's; all of one message share a budget."""
@@ -595,7 +682,16 @@ class Machine:
     def _evaluate_push(self, message: list[Any]) -> Hook:
         if len(message) < 2:
             raise RpcProtocolError(f"bad RPC message: {message[0]!r} without an expression")
-        if len(self._exports) > self.limits.max_exports:
+        self._check_exports()
+        if self._budget.left != self.limits.max_map_calls:
+            self._budget = Budget(self.limits.max_map_calls)
+        expression = message[1]
+        if type(expression) is list and expression and expression[0] == "pipeline":
+            return Evaluator(self).evaluate_reference(expression, 0)
+        return _hook_of(Evaluator(self).evaluate(expression))
+
+    def _check_exports(self) -> None:
+        if self._count_exports() > self.limits.max_exports:
             raise RpcProtocolError(
                 f"The peer holds more than {self.limits.max_exports} objects and calls of this side."
             )
@@ -603,12 +699,10 @@ class Machine:
             raise RpcProtocolError(
                 f"The peer made more than {self.limits.max_pending_calls} calls whose outcome is not known."
             )
-        if self._budget.left != self.limits.max_map_calls:
-            self._budget = Budget(self.limits.max_map_calls)
-        expression = message[1]
-        if type(expression) is list and expression and expression[0] == "pipeline":
-            return Evaluator(self).evaluate_reference(expression, 0)
-        return _hook_of(Evaluator(self).evaluate(expression))
+
+    def _count_exports(self) -> int:
+        # Chunks that wait to be read are counted by their bytes: an honest peer may send very many small ones.
+        return len(self._exports) - self._unread_chunks
 
     def _on_pull(self, message: list[Any]) -> None:
         export_id = _id_of(message, 2)
@@ -663,7 +757,10 @@ class Machine:
             hook.dispose()
         else:
             entry.settle(hook)
-        if not entry.is_stream:
+        if entry.is_stream:
+            # Nobody else holds the answer.
+            hook.dispose()
+        else:
             self._send(b'["release",%d,%d]' % (entry.id, entry.remote_refs))
 
     def _on_release(self, message: list[Any]) -> None:
@@ -676,21 +773,39 @@ class Machine:
             raise RpcProtocolError(f"bad RPC message: release of {count} references to {export_id}")
         entry.refcount -= count
         if entry.refcount == 0:
-            del self._exports[export_id]
-            entry.hook.dispose()
+            self._drop_export(export_id, entry)
+
+    def _drop_export(self, export_id: int, entry: _Export) -> None:
+        del self._exports[export_id]
+        if entry.unread_bytes:
+            self._unread_chunks -= 1
+            self._unread.remove(entry.unread_bytes)
+        entry.hook.dispose()
 
     def _on_stream(self, message: list[Any]) -> None:
         self._last_peer_call += 1
         export_id = self._last_peer_call
+        size_bytes = self._message_bytes + _UNREAD_COST_BYTES
         hook = self._evaluate_push(message)
         if self.error is not None:
             hook.dispose()
             return
-        self._exports[export_id] = _Export(hook, auto_release=True)
+        entry = self._exports[export_id] = _Export(hook)
+        entry.unread_bytes = size_bytes
+        self._unread_chunks += 1
+        if not self._unread.add(size_bytes):
+            raise RpcProtocolError(
+                f"The peer sent more than {self.limits.max_unread_bytes} bytes into streams, and none of it was read."
+            )
         self._pull_export(export_id)
 
     def _on_pipe(self, message: list[Any]) -> None:
-        raise NotImplementedError
+        self._last_peer_call += 1
+        self._check_exports()
+        pipe = Pipe(self.runtime)
+        entry = self._exports[self._last_peer_call] = _Export(WriterHook(pipe))
+        # Dropped with the entry if nobody takes it, which cancels it.
+        entry.readable = Readable.of(pipe)
 
     def _on_abort(self, message: list[Any]) -> None:
         try:
@@ -735,8 +850,7 @@ class Machine:
             self.answer_error(export_id, entry, error)
             return
         self._send(message)
-        for action in serializer.after:
-            action()
+        serializer.finish()
         self._answered(export_id, entry)
 
     def answer_expression(self, export_id: int, entry: _Export, expression: Any) -> None:
@@ -759,9 +873,8 @@ class Machine:
         return False
 
     def _answered(self, export_id: int, entry: _Export) -> None:
-        if entry.auto_release:
-            del self._exports[export_id]
-            entry.hook.dispose()
+        if entry.unread_bytes:
+            self._drop_export(export_id, entry)
         self._count_answer()
 
     def _count_answer(self) -> None:
@@ -775,11 +888,6 @@ class Machine:
 
     def _post(self, tree: list[Any]) -> None:
         self._send(encode(tree))
-
-    def _post_checked(self, tree: list[Any], serializer: Serializer) -> None:
-        self._send(self._encode_checked(tree, serializer))
-        for action in serializer.after:
-            action()
 
     def _encode_checked(self, tree: list[Any], serializer: Serializer) -> bytes:
         message = encode(tree)
@@ -813,7 +921,7 @@ class Machine:
             self._held -= 1
 
     def _give(self, hook: Hook, serializer: Serializer) -> int:
-        if len(self._exports) > self.limits.max_exports:
+        if self._count_exports() > self.limits.max_exports:
             hook.dispose()
             raise RpcError(
                 f"The peer would hold more than {self.limits.max_exports} objects and calls of this side (max_exports)."
@@ -841,7 +949,7 @@ class Machine:
         for entry in imports.values():
             entry.settle(failed)
         for export in exports.values():
-            export.hook.dispose()
+            export.hook.lose(error)
         idle, self._idle = self._idle, []
         for callback in idle:
             callback()

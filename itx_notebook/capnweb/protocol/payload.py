@@ -175,26 +175,37 @@ class _Place:
         self.hook = hook
 
     def resolve(self, payload: Payload) -> None:
+        # A copy: the value itself stays the hook's, and there may be further hooks on it.
+        part = Payload(payload.value, payload.runtime)
         try:
-            payload.own()
+            part.own()
         except (TypeError, ValueError) as error:
-            self.delivery.count(error)
+            self.reject(error)
             return
-        payload.deliver(functools.partial(self._put, payload))
+        part.deliver(functools.partial(self._put, part))
 
-    def _put(self, payload: Payload, error: Exception | None) -> None:
-        if error is None:
-            parent = self.delivery.payload
+    def _put(self, part: Payload, error: Exception | None) -> None:
+        if error is not None:
+            part.dispose()
+            self.reject(error)
+            return
+        whole = self.delivery.payload
+        if part.stubs:
             # The references in the value live as long as the whole it became part of.
-            if payload.stubs:
-                parent.stubs = [*(parent.stubs or ()), *payload.stubs]
-            if self.container is None:
-                parent.value = payload.value
-            else:
-                self.container[self.key] = payload.value
-        self.delivery.count(error)
+            if whole.stubs is None:
+                whole.stubs = []
+            whole.stubs += part.stubs
+        if self.container is None:
+            whole.value = part.value
+        else:
+            self.container[self.key] = part.value
+        self._finish(None)
 
     def reject(self, error: Exception) -> None:
+        self._finish(error)
+
+    def _finish(self, error: Exception | None) -> None:
+        self.hook.dispose()
         self.delivery.count(error)
 
 
