@@ -43,6 +43,7 @@ from itx_notebook.capnweb.protocol.pipes import Blob, Readable, Writable
 from itx_notebook.capnweb.protocol.serialize import prepare
 from itx_notebook.capnweb.protocol.targets import RpcTarget, hidden, name
 from itx_notebook.capnweb.protocol.values import UNDEFINED, Headers, JsDate, Prepared, Request, Response, Url
+from itx_notebook.capnweb.pump import Pump
 from itx_notebook.capnweb.server import Server, connect, open_session, serve
 from itx_notebook.capnweb.session import Session, memory_pair, session_of
 from itx_notebook.capnweb.stub import RpcPromise, RpcStub, dispose, on_broken, pull, stub
@@ -58,6 +59,7 @@ __all__ = [
     "Limits",
     "Options",
     "Prepared",
+    "Pump",
     "Readable",
     "Refusal",
     "Registration",

@@ -55,6 +55,7 @@ class AsyncioRuntime:
     ) -> None:
         self.keeps_undefined = keeps_undefined
         self.pending = 0
+        self.resolving: list[Callable[[], None]] = []
         self.stub_type = stub_type
         self.promise_type = promise_type
         self.loop = loop
@@ -64,6 +65,9 @@ class AsyncioRuntime:
         self._running: set[asyncio.Future[Any]] = set()
         self._starting = 0
         self._queue: deque[Callable[[], None]] = deque()
+        self._spawned: set[asyncio.Task[None]] = set()
+        self.wait_writable: Callable[[], Awaitable[None]] | None = None
+        """How to wait while the connection takes no more; ``None`` where there is none."""
 
     @property
     def local(self) -> AsyncioRuntime:
@@ -136,6 +140,27 @@ class AsyncioRuntime:
             # The loop is closed: whatever was to be given back is gone with it.
             return
 
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine as a task of its own, which is none of the calls; from the loop's next turn on."""
+        task = asyncio.Task(coroutine, loop=self.loop)
+        self._spawned.add(task)
+        task.add_done_callback(self._spawned.discard)
+        return task
+
+    def create_future(self) -> asyncio.Future[None]:
+        """Return a future of the loop."""
+        return self.loop.create_future()
+
+    async def pause(self) -> None:
+        """Let the loop turn, and wait while the connection takes no more; raise why it has ended, if it has."""
+        await asyncio.sleep(0)
+        if self.wait_writable is not None:
+            await self.wait_writable()
+
+    def get_time(self) -> float:
+        """Return the loop's time, in seconds."""
+        return self.loop.time()
+
     def call_failed(self, callee: Any, error: BaseException) -> None:
         """Pass the error on to who listens; a listener that fails is logged and forgotten."""
         if self._on_call_error is None:
@@ -167,9 +192,7 @@ def get_runtime(stub_type: type[Proxy], promise_type: type[Proxy]) -> AsyncioRun
     return _get_local(asyncio.get_running_loop(), stub_type, promise_type)
 
 
-def _get_local(
-    loop: asyncio.AbstractEventLoop, stub_type: type[Proxy], promise_type: type[Proxy]
-) -> AsyncioRuntime:
+def _get_local(loop: asyncio.AbstractEventLoop, stub_type: type[Proxy], promise_type: type[Proxy]) -> AsyncioRuntime:
     global _last
     if _last is None or _last.loop is not loop:
         _last = AsyncioRuntime(loop, stub_type, promise_type)

@@ -61,6 +61,7 @@ class Session:
             on_call_error=options.on_call_error,
             keeps_undefined=options.keep_undefined,
         )
+        runtime.wait_writable = self.writable
         self._machine = Machine(main, runtime=runtime, options=options, wake=self._wake)
         self._machine.owner = self
         self._backlog: deque[bytes] = deque()

@@ -18,7 +18,9 @@ from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.machine import ImportHook
 from itx_notebook.capnweb.protocol.payload import CALLABLES, Payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
+from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.targets import RpcTarget
+from itx_notebook.capnweb.protocol.values import Request, Response
 from itx_notebook.capnweb.runtime import AsyncioRuntime, get_runtime
 
 __all__ = ["RpcPromise", "RpcStub", "dispose", "on_broken", "pull", "stub"]
@@ -80,7 +82,7 @@ class RpcStub(Proxy):
         TypeError
             `function` is a coroutine function, or passes something that cannot be recorded.
         """
-        runtime = _runtime_of(self._hook)
+        runtime = find_runtime(self._hook)
         limits = _limits_of(self._hook)
         recorded = recording.record_map(function, runtime, limits)
         recorder = recording.active
@@ -253,7 +255,10 @@ def stub(target: Any) -> RpcStub:
 
 
 def dispose(value: Any) -> None:
-    """Give back every reference in `value`, a stub, a promise, or lists and dicts of them. Repeating is harmless."""
+    """Give back every reference in `value`: a stub, a promise, a stream, or lists, dicts and bodies of them.
+
+    A stream is cancelled by it, wherever it stands. Repeating is harmless.
+    """
     if isinstance(value, Proxy):
         if not value._path:
             value._hook.dispose()
@@ -263,6 +268,10 @@ def dispose(value: Any) -> None:
     elif isinstance(value, (list, tuple)):
         for item in value:
             dispose(item)
+    elif isinstance(value, (Readable, Writable)):
+        value.discard()
+    elif isinstance(value, (Request, Response)):
+        dispose(value.body)
 
 
 def on_broken(stub: RpcStub, callback: Callable[[Exception], None]) -> Registration:
@@ -300,7 +309,7 @@ def _check_loop(hook: Hook, future: asyncio.Future[Any]) -> None:
         )
 
 
-def _runtime_of(hook: Hook) -> AsyncioRuntime:
+def find_runtime(hook: Hook) -> AsyncioRuntime:
     machine = hook.machine if isinstance(hook, ImportHook) else None
     if machine is not None and isinstance(machine.runtime, AsyncioRuntime):
         return machine.runtime

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import json
 from collections import deque
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 from itx_notebook.capnweb.protocol.hooks import Hook, Proxy
@@ -32,8 +33,11 @@ class InlineRuntime:
         self.keeps_undefined = False
         self.local = self
         self.pending = 0
+        self.resolving: list[Callable[[], None]] = []
         self.referred: list[Any] = []
         """Every target and function a reference was made to, in order."""
+        self.now = 0.0
+        """What the clock shows."""
         self._max_running = max_running
         self._running = 0
         self._queue: deque[Callable[[], None]] = deque()
@@ -69,6 +73,20 @@ class InlineRuntime:
     def _finish(self) -> None:
         self._running -= 1
 
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> InlineTask:
+        return InlineTask(self, coroutine)
+
+    def create_future(self) -> Gate:
+        return Gate()
+
+    async def pause(self) -> None:
+        gate = Gate()
+        self.post(gate.open)
+        await gate
+
+    def get_time(self) -> float:
+        return self.now
+
     def post(self, action: Callable[[], None]) -> None:
         self._posted.append(action)
 
@@ -98,9 +116,50 @@ class Gate:
         for resume in waiting:
             resume()
 
+    def done(self) -> bool:
+        return self.is_open
+
+    def set_result(self, result: None, /) -> None:
+        self.open()
+
     def __await__(self) -> Generator[Callable[[Callable[[], None]], None], None, None]:
         if not self.is_open:
             yield self._waiting.append
+
+
+class InlineTask:
+    """A coroutine that runs beside the calls, from the runtime's next turn on."""
+
+    def __init__(self, runtime: InlineRuntime, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._is_cancelled = False
+        self._step_number = 0
+        self._runtime = runtime
+        self._plan()
+
+    def cancel(self) -> None:
+        self._is_cancelled = True
+        self._plan()
+
+    def _plan(self) -> None:
+        # What was planned before, by a gate that opens later, has no meaning any more.
+        self._step_number += 1
+        number = self._step_number
+        self._runtime.post(lambda: self._step(number))
+
+    def _step(self, number: int) -> None:
+        if number != self._step_number:
+            return
+        try:
+            if self._is_cancelled:
+                self._is_cancelled = False
+                subscribe = self._coroutine.throw(asyncio.CancelledError())
+            else:
+                subscribe = self._coroutine.send(None)
+        except StopIteration:
+            self._step_number = -1
+        else:
+            subscribe(self._plan)
 
 
 class Outcome:

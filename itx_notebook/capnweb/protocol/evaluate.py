@@ -94,13 +94,14 @@ def _bad(what: str) -> RpcProtocolError:
 class Evaluator:
     """Evaluates the expressions that make up one payload."""
 
-    __slots__ = ("_max_depth", "promises", "scope", "stubs")
+    __slots__ = ("_max_depth", "_streams", "promises", "scope", "stubs")
 
     def __init__(self, scope: Scope) -> None:
         self.scope = scope
         self._max_depth = scope.limits.max_depth
         self.stubs: list[Proxy] = []
         self.promises: list[Location] = []
+        self._streams: list[Proxy] = []
 
     def evaluate(self, expression: Any, depth: int = 0) -> Payload:
         """Return the owned payload of one expression."""
@@ -109,6 +110,9 @@ class Evaluator:
         except BaseException:
             self._dispose()
             raise
+        # Disposing a result cancels the streams in it. Those among a call's arguments last as long as somebody has
+        # them: the callee may read them in a task of its own, which has not begun when the call returns.
+        self.stubs += self._streams
         return self._payload(value)
 
     def evaluate_arguments(self, expressions: Any, depth: int) -> Payload:
@@ -130,7 +134,7 @@ class Evaluator:
         return Payload(value, self.scope.runtime, stubs=self.stubs or None, promises=self.promises or None, owned=True)
 
     def _dispose(self) -> None:
-        for stub in self.stubs:
+        for stub in (*self.stubs, *self._streams):
             stub._hook.dispose()
         for _, _, promise in self.promises:
             promise._hook.dispose()
@@ -359,7 +363,7 @@ class Evaluator:
     def _readable(self, expression: list[Any], _: int) -> Readable:
         _expect(expression, 2, 2)
         readable = self.scope.take_readable(parse_id(expression[1]))
-        self._own_stream(readable)
+        self._streams.append(readable.reference)
         return readable
 
     def _writable(self, expression: list[Any], _: int) -> Writable:
@@ -368,12 +372,8 @@ class Evaluator:
         if import_id >= 0:
             raise _bad(f"{import_id} is not an id the sender may choose")
         writable = self.scope.introduce_writable(import_id)
-        self._own_stream(writable)
+        self._streams.append(writable.reference)
         return writable
-
-    def _own_stream(self, stream: Readable | Writable) -> None:
-        # A stream of the peer's is held by a reference too, and given back with the rest of the payload.
-        self.stubs.append(stream.reference)
 
     def _blob(self, expression: list[Any], container: Any, key: Any) -> Any:
         _expect(expression, 3, 3)

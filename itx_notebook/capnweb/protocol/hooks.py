@@ -8,7 +8,7 @@ The **runtime** is what hooks need from the outside world: it starts awaitables 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ErrorHook",
+    "Future",
     "Hook",
     "Path",
     "Proxy",
     "Registration",
     "Runtime",
+    "Task",
     "Waiter",
 ]
 
@@ -39,6 +41,26 @@ class Waiter(Protocol):
         """Take the failure."""
 
 
+class Future(Protocol):
+    """Something a coroutine of the protocol waits for."""
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait."""
+
+    def done(self) -> bool:
+        """Whether it was told, or nobody waits any more."""
+
+    def set_result(self, result: Any, /) -> None:
+        """Let who waits go on."""
+
+
+class Task(Protocol):
+    """A coroutine that runs beside everything else."""
+
+    def cancel(self) -> object:
+        """Stop it where it waits."""
+
+
 class Runtime(Protocol):
     """What the objects that live here need from the world outside: a way to run what takes time."""
 
@@ -48,6 +70,8 @@ class Runtime(Protocol):
     """Whether ``undefined`` reaches callees as it is, where they have no default for it."""
     pending: int
     """How many results are still to come, wanted or not."""
+    resolving: list[Callable[[], None]]
+    """The results that are being delivered, the innermost last."""
 
     @property
     def local(self) -> Runtime:
@@ -65,6 +89,18 @@ class Runtime(Protocol):
 
     def start(self, awaitable: Awaitable[Any], done: Callable[[Any, BaseException | None], None]) -> None:
         """Run `awaitable`, and tell its value or its error; synchronously if it never had to wait."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Task:
+        """Run a coroutine that is nobody's call, and raises nothing. It does not begin before this returns."""
+
+    def create_future(self) -> Future:
+        """Return something to wait for."""
+
+    async def pause(self) -> None:
+        """Let everything else have its turn, and wait while the connection takes no more."""
+
+    def get_time(self) -> float:
+        """Return the seconds of a clock that only goes forward."""
 
     def post(self, action: Callable[[], None]) -> None:
         """Do `action` soon, on the thread that owns the objects. Callable from any thread, and from ``__del__``."""
@@ -147,6 +183,15 @@ class Hook:
         """Tell `waiter` the value when it is known."""
         raise NotImplementedError
 
+    def stream(self, path: Path, args: Payload, waiter: Waiter) -> int:
+        """Call what `path` leads to, and tell `waiter` the outcome, of which nothing else is wanted.
+
+        Returns the length of the message, for the window of who sends many; 0 if none was sent. Raises as :meth:`call`.
+        """
+        result = self.call(path, args)
+        result.pull(_LastWaiter(result, waiter))
+        return 0
+
     def dup(self) -> Hook:
         """Return a further reference."""
         raise NotImplementedError
@@ -154,6 +199,10 @@ class Hook:
     def dispose(self) -> None:
         """Give the reference back. Repeating is harmless."""
         raise NotImplementedError
+
+    def lose(self, error: Exception) -> None:
+        """Give the reference back because the session it was given to has ended, for `error`."""
+        self.dispose()
 
     def on_broken(self, registration: Registration) -> None:
         """Fire `registration` when what the hook designates can no longer be reached."""
@@ -165,6 +214,24 @@ class Hook:
     def unwrap(self) -> Hook:
         """Return the hook that this one has turned into, or itself."""
         return self
+
+
+class _LastWaiter:
+    """Passes the outcome of a hook on, and gives the hook back, which nobody else holds."""
+
+    __slots__ = ("_hook", "_waiter")
+
+    def __init__(self, hook: Hook, waiter: Waiter) -> None:
+        self._hook = hook
+        self._waiter = waiter
+
+    def resolve(self, payload: Payload) -> None:
+        self._waiter.resolve(payload)
+        self._hook.dispose()
+
+    def reject(self, error: Exception) -> None:
+        self._waiter.reject(error)
+        self._hook.dispose()
 
 
 class ErrorHook(Hook):

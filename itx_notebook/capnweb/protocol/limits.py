@@ -50,6 +50,16 @@ class Limits:
     Long ones count once for every 64 bytes.
     """
 
+    max_unread_bytes: int = 128 * 1024 * 1024
+    """Bytes of messages the peer may have sent into streams and nobody has read, each counted with 1 KiB more.
+
+    An honest peer sends no more into a stream than its window, which grows with what the connection carries. The
+    session ends beyond it.
+    """
+
+    max_blob_bytes: int = 128 * 1024 * 1024
+    """Bytes of blobs that are arriving, all together. Beyond it the blob fails, and what waits for it."""
+
     outbound_high_bytes: int = 1024 * 1024
     """Unsent bytes above which ``Session.writable()`` waits …"""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import array
 import base64
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from enum import Enum
 from math import isfinite, isnan
@@ -106,12 +106,17 @@ class Serializer:
         self.only_data = only_data
         self._max_depth = scope.limits.max_depth
         self.undo: list[Callable[[], None]] = []
-        self.after: list[Callable[[], None]] = []
+        self.after: list[Callable[[], object]] = []
 
     def roll_back(self) -> None:
         """Take back, newest first, what was exported for a message that is not sent."""
         undo, self.undo, self.after = self.undo, [], []
         for action in reversed(undo):
+            action()
+
+    def finish(self) -> None:
+        """Do what was to be done once the message is in the outbox."""
+        for action in self.after:
             action()
 
     def encode_all(self, values: list[Any]) -> list[Any]:
@@ -215,8 +220,7 @@ class Serializer:
                 raise TypeError(f"Cannot serialize value: the encoder of {kind.__qualname__} returned one again.")
             return self.encode(converted, depth)
         if isinstance(value, (Proxy, RpcTarget, *CALLABLES)):
-            if self.only_data:
-                raise HoldsReferences
+            self._check_may_refer()
             if isinstance(value, Proxy):
                 return self.scope.encode_proxy(value, self)
             return self.scope.encode_target(value, self)
@@ -229,13 +233,22 @@ class Serializer:
         return ["url", str(value)] if self.scope.sends_urls else str(value)
 
     def _readable(self, value: Readable, _: int) -> Any:
+        self._check_may_refer()
         return self.scope.encode_readable(value, self)
 
     def _writable(self, value: Writable, _: int) -> Any:
+        self._check_may_refer()
         return self.scope.encode_writable(value, self)
 
-    def _blob(self, value: Blob, _: int) -> Any:
-        return ["blob", value.type, self.scope.encode_readable(value.stream(), self)]
+    def _chunks(self, value: AsyncIterator[Any], depth: int) -> Any:
+        return self._readable(Readable(value), depth)
+
+    def _blob(self, value: Blob, depth: int) -> Any:
+        return ["blob", value.type, self._readable(value.stream(), depth)]
+
+    def _check_may_refer(self) -> None:
+        if self.only_data:
+            raise HoldsReferences
 
     def _error(self, value: BaseException, depth: int) -> Any:
         return encode_error(value, self, depth)
@@ -246,6 +259,9 @@ class Serializer:
             init["headers"] = [list(pair) for pair in value.headers]
         if value.body is not None:
             init["body"] = self._body(value.body, depth)
+            if isinstance(value.body, Readable):
+                # Without it JavaScript does not make a request of a stream.
+                init.setdefault("duplex", "half")
         return ["request", str(value.url), init]
 
     def _response(self, value: Response, depth: int) -> Any:
@@ -415,6 +431,7 @@ _KNOWN: Final[tuple[tuple[type | tuple[type, ...], Callable[[Serializer, Any, in
     (Blob, Serializer._blob),
     (Readable, Serializer._readable),
     (Writable, Serializer._writable),
+    (AsyncIterator, Serializer._chunks),
     (array.array, _encode_array),
     (Prepared, _encode_prepared),
     ((str, int, float, dict, list, tuple), _encode_subclass),
