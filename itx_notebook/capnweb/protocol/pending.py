@@ -19,11 +19,13 @@ CANCELLED: Final = "RPC was canceled because the RpcPromise was disposed."
 class PendingHook(Hook):
     """A result that is not there yet: operations queue, and are delivered in order before anybody hears the value."""
 
-    __slots__ = ("_disposed", "_hook", "_queue", "_waiters", "runtime")
+    __slots__ = ("_disposed", "_hook", "_outcome", "_queue", "_waiters", "runtime")
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self._hook: Hook | None = None
+        # What it has turned out to be, while those who queue are served.
+        self._outcome: Hook | None = None
         self._queue: deque[Callable[[Hook], None]] = deque()
         self._waiters: list[Waiter] = []
         self._disposed = False
@@ -36,15 +38,33 @@ class PendingHook(Hook):
 
     def resolve(self, hook: Hook) -> None:
         """Become `hook`. Only the first time counts."""
-        if self._hook is not None:
+        if self._outcome is not None:
             hook.settle()
             hook.dispose()
             return
         self.runtime.pending -= 1
-        # What a delivered call asks of this same hook queues behind what was asked before.
-        queue = self._queue
-        while queue:
-            queue.popleft()(hook)
+        self._outcome = hook
+        resolving = self.runtime.resolving
+        resolving.append(self._serve_next)
+        if len(resolving) > 1:
+            # A result of a result: who resolves the first goes on with it. A chain of them is as long as a peer likes,
+            # and Python's stack is not.
+            return
+        try:
+            while resolving:
+                resolving[-1]()
+        finally:
+            resolving.clear()
+
+    def _serve_next(self) -> None:
+        """Deliver the call that is next, or, after the last, tell the outcome to those who wait."""
+        hook = self._outcome
+        assert hook is not None  # noqa: S101  # resolved
+        if self._queue:
+            # What a delivered call asks of this same hook queues behind what was asked before.
+            self._queue.popleft()(hook)
+            return
+        self.runtime.resolving.pop()
         self._hook = hook
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
