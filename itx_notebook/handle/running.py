@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 from itx_notebook._loop import on_io_loop
 from itx_notebook.errors import ItxError
 from itx_notebook.handle.face import Face
+from itx_notebook.streams.processors import ProcessorRuntimeState
 from itx_notebook.types import StreamEvent
 
 __all__ = ["AsyncRunningProcessor", "RunningProcessor", "RunningSurface"]
@@ -55,6 +56,10 @@ class RunningSurface(Protocol):
     @property
     def runner(self) -> RunnerSurface:
         """How far it is."""
+        ...
+
+    def get_runtime_state(self) -> ProcessorRuntimeState:
+        """Its snapshot, and what it shows beside it."""
         ...
 
     async def stop(self) -> None:
@@ -118,6 +123,11 @@ class AsyncRunningProcessor:
             await self._running.runner.wait_until_event(event, predicate=None, timeout=timeout)
         else:
             raise ItxError(f"{event!r} is no offset, event or function.", code="BAD_REQUEST")
+
+    @on_io_loop
+    async def get_runtime_state(self) -> ProcessorRuntimeState:
+        """Offset and state of one moment as plain values, and what the processor shows of itself beside them."""
+        return self._running.get_runtime_state()
 
     @on_io_loop
     async def stop(self) -> None:
@@ -195,6 +205,11 @@ class RunningProcessor(Face):
         """
         call = self.aio.wait_until_event(event, timeout=self._get_limit(timeout))
         self._wait_for_its_own_end(call, f"wait_until_event() of {describe_running(self.aio)}")
+
+    def get_runtime_state(self, *, timeout: float | None = None) -> ProcessorRuntimeState:
+        """Offset and state of one moment as plain values, and what the processor shows of itself beside them."""
+        what = f"get_runtime_state() of {describe_running(self.aio)}"
+        return self._wait(self.aio.get_runtime_state(), timeout, what)
 
     def stop(self, *, timeout: float | None = None) -> None:
         """Stop; what is under way is broken off, and comes again at the next start. Repeating is harmless."""

@@ -47,6 +47,8 @@ def test_processor_when_run_folds_what_is_there_and_what_comes(orders: Stream) -
         running.wait_until_event(last, timeout=WAIT)
         assert (running.state, running.offset, running.error) == ({"count": 4}, last.offset, None)
         assert repr(running) == f"<RunningProcessor processor:order-count on /orders, at offset {last.offset}>"
+        snapshot = running.get_runtime_state().snapshot
+        assert (snapshot.offset, snapshot.state) == (last.offset, {"count": 4})
     assert not running.is_running
     assert repr(running) == "<RunningProcessor processor:order-count on /orders, stopped>"
     with orders.run(order_count) as again:

@@ -196,9 +196,8 @@ class ProcessorHost:
     async def close(self) -> None:
         """Stop all of them, without a word to the streams: the process is going."""
         self._is_closed = True
-        for mine in self._attachments.values():
-            for attachment in mine.values():
-                await attachment.abandon()
+        for attachment in [each for mine in self._attachments.values() for each in mine.values()]:
+            await attachment.abandon()
         self._attachments.clear()
 
     def _make(
