@@ -33,6 +33,8 @@ myst_heading_anchors = 3
 nb_execution_mode = "auto"
 nb_execution_raise_on_error = True
 nb_execution_timeout = 120
+# What a program in the terminal prints arrives in pieces; it is one text.
+nb_merge_streams = True
 # The notebooks' own check (make test-notebooks) runs them; here they show what they are stored with.
 nb_execution_excludepatterns = ["notebooks/*"]
 # A built page has no kernel: the tree's own static HTML says so, and needs no script from elsewhere.
