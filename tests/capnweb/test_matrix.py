@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from typing import Any, Final
 
 import pytest
 
+from itx_notebook import capnweb as rpc
+from tests.capnweb.matrix.client import run_our_client
 from tests.capnweb.matrix.expectations import CHECKS, DIFFERENCES, find_mismatches
+from tests.capnweb.matrix.server import serve_ours
 from tests.capnweb.peers import VERSIONS, run_node_client, serve_node
+
+PEERS: Final = ("ours", *VERSIONS)
+
+_OPTIONS: Final[Mapping[str, rpc.Options]] = {
+    "ours": rpc.Options(keep_undefined=True, peer_version="0.12"),
+    "newest": rpc.Options(keep_undefined=True, peer_version="0.12"),
+    "0.8.0": rpc.Options(keep_undefined=True, peer_version="0.8"),
+}
+"""How ours speaks to each peer."""
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +31,24 @@ def node_urls() -> Iterator[dict[str, str]]:
         yield {version: stack.enter_context(serve_node(version)) for version in VERSIONS}
 
 
-@pytest.mark.parametrize("server", VERSIONS)
-@pytest.mark.parametrize("client", VERSIONS)
-async def test_checks_between_versions_of_the_original(client: str, server: str, node_urls: dict[str, str]) -> None:
-    results = await run_node_client(client, node_urls[server])
+@asynccontextmanager
+async def _serve(server: str, client: str, node_urls: Mapping[str, str]) -> AsyncIterator[str]:
+    if server == "ours":
+        async with serve_ours(_OPTIONS[client]) as url:
+            yield url
+    else:
+        yield node_urls[server]
+
+
+async def _run_client(client: str, server: str, url: str) -> list[dict[str, Any]]:
+    return await (run_our_client(url, _OPTIONS[server]) if client == "ours" else run_node_client(client, url))
+
+
+@pytest.mark.parametrize("server", PEERS)
+@pytest.mark.parametrize("client", PEERS)
+async def test_every_check_gives_what_is_right(client: str, server: str, node_urls: dict[str, str]) -> None:
+    async with _serve(server, client, node_urls) as url:
+        results = await _run_client(client, server, url)
     assert [result["name"] for result in results] == list(CHECKS)
     assert find_mismatches(results, client, server) == []
 

@@ -4,7 +4,15 @@
 import { dispose, rpc, turn } from "./capnweb.mjs";
 import { describe, outcome } from "./describe.mjs";
 import { throwables } from "./errors.mjs";
-import { makeReadable, makeWritable, readAll, readSome, writeInto } from "./streams.mjs";
+import {
+  makeReadable,
+  makeWritable,
+  readAll,
+  readCounters,
+  readSome,
+  sendAll,
+  writeInto,
+} from "./streams.mjs";
 import { zoo } from "./zoo.mjs";
 
 /** What is known of one connection: its log, its socket, the peer's main object, how it ended. */
@@ -301,6 +309,14 @@ export class Main extends rpc.RpcTarget {
 
   readSome(stream, count) {
     return readSome(stream, count);
+  }
+
+  readCounters(stream) {
+    return readCounters(stream);
+  }
+
+  counters() {
+    return sendAll([this.makeCounter(1), this.makeCounter(2)]);
   }
 
   writable(kind) {

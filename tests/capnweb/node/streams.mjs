@@ -1,6 +1,6 @@
 // Streams for both ends: sources and sinks to hand over, and what reads and writes those that come.
 
-import { turn } from "./capnweb.mjs";
+import { dispose, turn } from "./capnweb.mjs";
 import { describe } from "./describe.mjs";
 
 const CHUNK_BYTES = 16_384;
@@ -10,7 +10,7 @@ const LONG = 20;
 const chunks = {
   empty: () => [],
   texts: () => ["one", "two", "three"],
-  kinds: () => [1, "two", null, Uint8Array.of(3), { four: [4, [5]] }, [6], new Date(0), 7n],
+  kinds: () => [1, "two", null, Uint8Array.of(3), { four: [4, [5]] }, [6], new Date(0), 2n ** 64n],
   many: () => Array.from({ length: 500 }, (_, i) => i),
   // Beyond the first window of flow control, 256 KiB.
   bytes: () => Array.from({ length: 64 }, (_, i) => new Uint8Array(CHUNK_BYTES).fill(i)),
@@ -35,6 +35,16 @@ export function makeReadable(kind, log) {
     },
     cancel(reason) {
       log.push(`cancelled ${reason?.message ?? reason}`);
+    },
+  });
+}
+
+/** A ReadableStream of these chunks. */
+export function sendAll(values) {
+  return new ReadableStream({
+    start(controller) {
+      for (const value of values) controller.enqueue(value);
+      controller.close();
     },
   });
 }
@@ -69,6 +79,16 @@ export async function readAll(stream) {
   return JSON.stringify(
     texts.length > LONG ? { count: texts.length, last: texts.at(-1) } : { chunks: texts },
   );
+}
+
+/** Increment every counter of `stream` and give it back: the values. */
+export async function readCounters(stream) {
+  const values = [];
+  for await (const counter of stream) {
+    values.push(await counter.increment(10));
+    dispose(counter);
+  }
+  return values;
 }
 
 /** The first `count` chunks as JSON text; the stream is cancelled after them. */

@@ -121,6 +121,7 @@ export const endings = {
     const id = await main.connectionId;
     const writer = (await main.writable("plain")).getWriter();
     await writer.write("one");
+    await main.square(0);
     socket.terminate();
     const { log } = await t.main.waitForEnd(id);
     return [
