@@ -216,9 +216,12 @@ _NAMES: Final[Sequence[tuple[type[BaseException] | tuple[type[BaseException], ..
 )
 
 
-def build_remote_error(name: str, message: str, stack: str | None, props: Mapping[str, Any]) -> RemoteError:
+def build_remote_error(name: str, message: str, stack: str | None, props: dict[str, Any]) -> RemoteError:
     """Make the exception for an error that came off the wire, of the class that fits its name."""
-    return _CLASSES.get(name, RemoteError)(message, name=name, stack=stack, props=props)
+    error = _CLASSES.get(name, RemoteError)(message, name=name, stack=stack, props=props)
+    # The very dict: a promise in it is replaced there by its value, once that is known.
+    error.props = props
+    return error
 
 
 def get_error_name(error: BaseException) -> str:

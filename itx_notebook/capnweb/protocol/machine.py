@@ -149,10 +149,13 @@ class _Import:
                 hook.pull(waiter)
         if registrations:
             for registration in registrations:
-                if registration.owner is not None:
-                    registration.owner.pop(registration, None)
-                    registration.owner = None
-                    hook.on_broken(registration)
+                owner, registration.owner = registration.owner, None
+                if owner is None:
+                    continue
+                # If what this became is of the same session, the callback keeps its place among the others.
+                hook.on_broken(registration)
+                if registration.owner is not owner:
+                    owner.pop(registration, None)
 
 
 class ImportHook(Hook):
@@ -481,7 +484,7 @@ class Machine:
             if kind not in _SCALARS and not (kind is int and -_MAX <= value <= _MAX):
                 break
         else:
-            self._post(["push", ["pipeline", import_id, path, values]])
+            self._send(self._encode_checked(["push", ["pipeline", import_id, path, values]]))
             return self._new_call()
         serializer = Serializer(self, for_call=True)
         encoded = serializer.encode_all(values)
@@ -523,14 +526,24 @@ class Machine:
         if self._unreachable is not None:
             function.dispose()
             return ErrorHook(self._unreachable)
-        captures: list[list[Any]] = []
-        for hook in function.captures:
-            source = hook.unwrap()
-            known = source.find_id(self) if isinstance(source, ImportHook) else None
-            captures.append(["export", self._export(hook.dup())] if known is None else ["import", known])
-        self._post(["push", ["remap", import_id, path, captures, function.instructions]])
-        function.dispose()
+        serializer = Serializer(self)
+        try:
+            captures = [self._encode_capture(hook, serializer) for hook in function.captures]
+            message = self._encode_checked(
+                ["push", ["remap", import_id, path, captures, function.instructions]], serializer
+            )
+        except BaseException:
+            serializer.roll_back()
+            raise
+        finally:
+            function.dispose()
+        self._send(message)
         return self._new_call()
+
+    def _encode_capture(self, hook: Hook, serializer: Serializer) -> list[Any]:
+        source = hook.unwrap()
+        known = source.find_id(self) if isinstance(source, ImportHook) else None
+        return ["export", self._give(hook.dup(), serializer)] if known is None else ["import", known]
 
     def send_pull(self, entry: _Import, waiter: Waiter) -> None:
         """Ask for a result; a promise of the peer's comes by itself."""
@@ -856,7 +869,12 @@ class Machine:
     def answer_expression(self, export_id: int, entry: _Export, expression: Any) -> None:
         """Send a result that is an expression already."""
         if self._awaits(export_id, entry):
-            self._post(["resolve", export_id, expression])
+            try:
+                message = self._encode_checked(["resolve", export_id, expression])
+            except ValueError as error:
+                self.answer_error(export_id, entry, error)
+                return
+            self._send(message)
             self._answered(export_id, entry)
 
     def answer_error(self, export_id: int, entry: _Export, error: Exception) -> None:
@@ -889,10 +907,11 @@ class Machine:
     def _post(self, tree: list[Any]) -> None:
         self._send(encode(tree))
 
-    def _encode_checked(self, tree: list[Any], serializer: Serializer) -> bytes:
+    def _encode_checked(self, tree: list[Any], serializer: Serializer | None = None) -> bytes:
         message = encode(tree)
         if len(message) > self.limits.max_message_bytes:
-            serializer.roll_back()
+            if serializer is not None:
+                serializer.roll_back()
             raise ValueError(
                 f"Cannot serialize value: a message of {len(message)} bytes, and at most "
                 f"{self.limits.max_message_bytes} are allowed. Send it in parts, or as a stream."

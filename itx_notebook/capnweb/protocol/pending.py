@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
+from itx_notebook.capnweb.protocol.errors import RpcDisposed
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Registration, Runtime, Waiter
 from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import Payload
 
-__all__ = ["CANCELLED", "PendingHook", "call_hook"]
+__all__ = ["CANCELLED", "PendingHook", "call_hook", "map_hook"]
 
 CANCELLED: Final = "RPC was canceled because the RpcPromise was disposed."
 
@@ -112,7 +112,7 @@ class PendingHook(Hook):
             function.dispose()
             return ErrorHook(RpcDisposed())
         result = PendingHook(self.runtime)
-        self._queue.append(lambda hook: result.resolve(hook.map(path, function)))
+        self._queue.append(lambda hook: result.resolve(map_hook(hook, path, function)))
         return result
 
     def pull(self, waiter: Waiter) -> None:
@@ -161,6 +161,15 @@ def call_hook(hook: Hook, path: Sequence[str | int], args: Payload) -> Hook:
     """Call `hook`, and return a value that cannot be sent as a failure too: there is no call site left to raise at."""
     try:
         return hook.call(tuple(path), args)
-    except (TypeError, ValueError, RpcError) as error:
+    except Exception as error:  # an encoder of the application's may raise anything
         args.dispose()
+        return ErrorHook(error)
+
+
+def map_hook(hook: Hook, path: Sequence[str | int], function: MapFunction) -> Hook:
+    """Map over `hook`, and return it as a failure if the function cannot be sent on."""
+    try:
+        return hook.map(tuple(path), function)
+    except Exception as error:  # as above
+        function.dispose()
         return ErrorHook(error)

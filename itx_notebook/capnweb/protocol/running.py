@@ -53,7 +53,7 @@ class _Mapping:
             return
         try:
             mapped = self._map(value)
-        except (RpcError, TypeError, ValueError) as error:
+        except Exception as error:  # whatever it is, it is the answer to this call alone
             self._finish(ErrorHook(error))
         else:
             self._finish(self.hold(mapped))
