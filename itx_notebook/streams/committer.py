@@ -4,9 +4,6 @@ Where the commit runs was decided by measuring (``docs/decisions/0003-where-the-
 thread and back costs more than SQLite's own work, so it runs right here, on the loop. That holds while the disk is
 quick. A large commit, one that has to wait for another program, and every commit while the disk is slow on average goes
 to a thread of its own: one hiccup is no slow disk, and no socket and no widget waits for one.
-
-A group is planned as if its idempotency keys were new, since nearly all are: the index refuses one that is taken, and
-only then is the group planned again with each key looked up.
 """
 
 from __future__ import annotations
@@ -15,18 +12,15 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Generic, Protocol, TypeVar
-
-from msgspec import UNSET
+from typing import Generic
 
 from itx_notebook._clock import Clock
 from itx_notebook.errors import ItxError, as_itx_error
-from itx_notebook.streams.core import CoreState
-from itx_notebook.streams.plan import Plan, plan_append
-from itx_notebook.streams.storage import PATIENCE, BusyError, KeyTakenError, Row, Snapshot, StreamWrite, Writer
+from itx_notebook.streams.group import Draft, Group, Request, S
+from itx_notebook.streams.storage import PATIENCE, BusyError, KeyTakenError, Snapshot, StreamWrite, Writer
 from itx_notebook.types import Event, StreamEvent
 
-__all__ = ["Actor", "Draft", "GroupCommitter", "engine_closed"]
+__all__ = ["GroupCommitter", "engine_closed"]
 
 _SLOW_COMMIT = 0.004
 """Seconds a commit may hold the loop on average; a frame of the tree is 0.040."""
@@ -36,171 +30,6 @@ _LARGE_COMMIT = 1_000
 """Rows; about what a commit writes in `_SLOW_COMMIT`."""
 _LARGE_COMMIT_BYTES = 1024 * 1024
 """The same for few, large events."""
-
-
-class Actor(Protocol):
-    """What a commit asks of a stream."""
-
-    @property
-    def path(self) -> str:
-        """The canonical path."""
-        ...
-
-    @property
-    def is_awake(self) -> bool:
-        """Whether this process's incarnation has been recorded."""
-        ...
-
-    def load(self) -> CoreState:
-        """The state of this moment."""
-        ...
-
-    def get_boot_events(self, state: CoreState) -> list[Event]:
-        """What waking commits."""
-        ...
-
-    def try_find(self, key: str) -> StreamEvent | None:
-        """The stored event under an idempotency key."""
-        ...
-
-    def get_write(self, draft: Draft[Any]) -> StreamWrite:
-        """The storage's part of a draft."""
-        ...
-
-
-S = TypeVar("S", bound=Actor)
-
-
-class Draft(Generic[S]):
-    """What the group under way adds to one stream; becomes the truth only after the commit."""
-
-    def __init__(self, stream: S, *, looks_keys_up: bool) -> None:
-        self.stream = stream
-        self.state = stream.load()
-        self._looks_keys_up = looks_keys_up
-        self.committed: list[StreamEvent] = []
-        self.rows: list[Row] = []
-        self.wakes = False
-        self._keys: dict[str, StreamEvent] = {}
-
-    def add(self, events: Sequence[Event], *, wake: bool, clock: Clock) -> list[StreamEvent]:
-        """Take one request in, or raise and stay as it was. Returns the request's answer."""
-        path = self.stream.path
-        state = self.state
-        boot: Plan | None = None
-        if not (self.wakes or self.stream.is_awake):
-            boot = plan_append(
-                state, self.stream.get_boot_events(state), stream_path=path, try_find=self._try_find, clock=clock
-            )
-            state = boot.state
-        plan = plan_append(state, events, stream_path=path, try_find=self._try_find, clock=clock)
-        # Repeats alone commit nothing, and so do not wake the stream either.
-        if plan.committed or wake:
-            if boot is not None:
-                self.wakes = True
-                self._take(boot)
-            self._take(plan)
-        return plan.results
-
-    def _take(self, plan: Plan) -> None:
-        self.state = plan.state
-        self.committed += plan.committed
-        self.rows += plan.rows
-        self._keys.update(plan.keys)
-
-    def _try_find(self, key: str) -> StreamEvent | None:
-        known = self._keys.get(key)
-        return self.stream.try_find(key) if known is None and self._looks_keys_up else known
-
-
-class _Request(Generic[S]):
-    __slots__ = ("events", "future", "stream", "wake")
-
-    def __init__(
-        self, stream: S, events: Sequence[Event], future: asyncio.Future[list[StreamEvent]], *, wake: bool
-    ) -> None:
-        self.stream = stream
-        self.events = events
-        self.wake = wake
-        self.future = future
-
-    def answer(self, results: list[StreamEvent]) -> None:
-        if not self.future.done():
-            self.future.set_result(results)
-
-    def refuse(self, error: ItxError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-
-class _Group(Generic[S]):
-    """Who shares one transaction, what they are to be told, and how they were planned."""
-
-    __slots__ = ("_answers", "_requests", "_snapshots", "drafts", "looks_keys_up")
-
-    def __init__(
-        self,
-        requests: list[_Request[S]],
-        snapshots: list[tuple[Snapshot, asyncio.Future[None]]],
-    ) -> None:
-        self._requests = requests
-        self._snapshots = snapshots
-        self._answers: list[tuple[_Request[S], list[StreamEvent]]] = []
-        self.drafts: list[Draft[S]] = []
-        self.looks_keys_up = False
-
-    @property
-    def snapshots(self) -> list[Snapshot]:
-        """The snapshots to be stored."""
-        return [snapshot for snapshot, _ in self._snapshots]
-
-    def plan(self, clock: Clock) -> None:
-        """Decide on every request; those that are refused are told."""
-        if not self._try_plan(clock):
-            self.plan_again(clock)
-
-    def plan_again(self, clock: Clock) -> None:
-        """Decide anew, and look every key up."""
-        self.looks_keys_up = True
-        self._try_plan(clock)
-
-    def _try_plan(self, clock: Clock) -> bool:
-        """``False`` if one would be refused that perhaps need not be, if some key so far is taken after all."""
-        drafts: dict[S, Draft[S]] = {}
-        self._answers = []
-        trusts_a_key = False
-        for request in self._requests:
-            if request.future.done():
-                continue
-            if not self.looks_keys_up and not trusts_a_key:
-                trusts_a_key = any(event.idempotency_key is not UNSET for event in request.events)
-            try:
-                draft = drafts.get(request.stream)
-                if draft is None:
-                    draft = drafts[request.stream] = Draft(request.stream, looks_keys_up=self.looks_keys_up)
-                self._answers.append((request, draft.add(request.events, wake=request.wake, clock=clock)))
-            except Exception as error:
-                if trusts_a_key:
-                    return False
-                request.refuse(as_itx_error(error))
-        self.drafts = [draft for draft in drafts.values() if draft.rows]
-        return True
-
-    def settle(self) -> None:
-        """Tell all that it is done."""
-        for request, results in self._answers:
-            request.answer(results)
-        for _, future in self._snapshots:
-            if not future.done():
-                future.set_result(None)
-
-    def refuse(self, error: ItxError) -> None:
-        """Tell all that it is not."""
-        for request, _ in self._answers:
-            request.refuse(error)
-        for _, future in self._snapshots:
-            if not future.done():
-                future.set_exception(error)
 
 
 class GroupCommitter(Generic[S]):
@@ -217,7 +46,7 @@ class GroupCommitter(Generic[S]):
         self._writer = writer
         self._clock = clock
         self._on_committed = on_committed
-        self._queue: list[_Request[S]] = []
+        self._queue: list[Request[S]] = []
         self._snapshots: list[tuple[S, Snapshot, asyncio.Future[None]]] = []
         self._flush_due = False
         self._thread: ThreadPoolExecutor | None = None
@@ -239,7 +68,7 @@ class GroupCommitter(Generic[S]):
         if self._closed:
             future.set_exception(engine_closed())
             return future
-        self._queue.append(_Request(stream, events, future, wake=wake))
+        self._queue.append(Request(stream, events, future, wake=wake))
         if not self._flush_due:
             self._schedule(loop)
         return future
@@ -340,11 +169,11 @@ class GroupCommitter(Generic[S]):
             return
         requests, self._queue = self._queue, []
         snapshots, self._snapshots = self._snapshots, []
-        group = _Group(requests, [(snapshot, future) for _, snapshot, future in snapshots if not future.done()])
+        group = Group(requests, [(snapshot, future) for _, snapshot, future in snapshots if not future.done()])
         group.plan(self._clock)
         self._commit(group)
 
-    def _commit(self, group: _Group[S]) -> None:
+    def _commit(self, group: Group[S]) -> None:
         snapshots = group.snapshots
         if not (group.drafts or snapshots):
             group.settle()
@@ -372,7 +201,7 @@ class GroupCommitter(Generic[S]):
         )
         future.add_done_callback(lambda done: self._after_thread(done, group))
 
-    def _after_thread(self, done: asyncio.Future[tuple[list[int], float]], group: _Group[S]) -> None:
+    def _after_thread(self, done: asyncio.Future[tuple[list[int], float]], group: Group[S]) -> None:
         self._idle.set()
         error = done.exception()
         if error is not None:
@@ -384,7 +213,7 @@ class GroupCommitter(Generic[S]):
         if self._queue or self._snapshots:
             self._schedule(asyncio.get_running_loop())
 
-    def _after_failure(self, group: _Group[S], error: BaseException) -> None:
+    def _after_failure(self, group: Group[S], error: BaseException) -> None:
         if isinstance(error, KeyTakenError) and not group.looks_keys_up:
             group.plan_again(self._clock)
             self._commit(group)
@@ -394,7 +223,7 @@ class GroupCommitter(Generic[S]):
     def _note_duration(self, seconds: float) -> None:
         self._mean_commit += _NEWEST_WEIGHS * (seconds - self._mean_commit)
 
-    def _adopt(self, group: _Group[S], ids: list[int]) -> None:
+    def _adopt(self, group: Group[S], ids: list[int]) -> None:
         try:
             self._on_committed(list(zip(group.drafts, ids, strict=True)))
         finally:

@@ -20,9 +20,10 @@ from typing import Any, Self
 
 from itx_notebook._clock import Clock, SystemClock
 from itx_notebook.errors import ItxError
-from itx_notebook.streams.committer import Draft, GroupCommitter, engine_closed
+from itx_notebook.streams.committer import GroupCommitter, engine_closed
 from itx_notebook.streams.core import core_type
 from itx_notebook.streams.eviction import LoadedStates
+from itx_notebook.streams.group import Draft
 from itx_notebook.streams.path import ROOT, get_ancestors
 from itx_notebook.streams.processors import ProcessorHost
 from itx_notebook.streams.storage import Reader, Snapshot, Store, Writer

@@ -12,7 +12,6 @@ import msgspec
 
 from itx_notebook._json import encode_json
 from itx_notebook.errors import ItxError, StoreError
-from itx_notebook.streams.committer import Draft
 from itx_notebook.streams.core import (
     CORE_STATE_VERSION,
     CoreState,
@@ -21,6 +20,7 @@ from itx_notebook.streams.core import (
     without_historical_subscribers,
 )
 from itx_notebook.streams.event import DAMAGE, read_event, read_events
+from itx_notebook.streams.group import Draft
 from itx_notebook.streams.storage import Reader, StreamWrite
 from itx_notebook.types import StreamEvent
 

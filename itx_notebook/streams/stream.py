@@ -14,10 +14,11 @@ from typing import Any, Final, Self
 
 from itx_notebook.errors import ItxError
 from itx_notebook.streams.batch import EventBatch
-from itx_notebook.streams.committer import Draft, engine_closed
+from itx_notebook.streams.committer import engine_closed
 from itx_notebook.streams.connections import Connections
 from itx_notebook.streams.core import CoreState, core_type, fold, get_public_state
 from itx_notebook.streams.event import DAMAGE, parse_event, read_event
+from itx_notebook.streams.group import Draft
 from itx_notebook.streams.host import Host
 from itx_notebook.streams.log import StreamLog
 from itx_notebook.streams.looking import as_committed, get_events, life_over
