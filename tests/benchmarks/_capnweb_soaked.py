@@ -7,7 +7,9 @@ finalisers raise. The report is one line of JSON.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import functools
 import gc
 import json
 import logging
@@ -19,6 +21,7 @@ import tracemalloc
 import warnings
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -103,12 +106,15 @@ async def call(api: rpc.RpcStub, i: int) -> None:
             assert await api.square(i) == i * i
 
 
-async def run_calls(api: rpc.RpcStub, _url: str, count: int) -> None:
+Connect = Callable[[], AbstractAsyncContextManager[rpc.RpcStub]]
+
+
+async def run_calls(api: rpc.RpcStub, _connect: Connect, count: int) -> None:
     for begun in range(0, count, WAVE):
         await asyncio.gather(*[call(api, i) for i in range(begun, begun + WAVE)])
 
 
-async def run_callbacks(api: rpc.RpcStub, _url: str, count: int) -> None:
+async def run_callbacks(api: rpc.RpcStub, _connect: Connect, count: int) -> None:
     received = 0
 
     def callback(event: dict[str, Any]) -> None:
@@ -119,10 +125,10 @@ async def run_callbacks(api: rpc.RpcStub, _url: str, count: int) -> None:
     assert received == count
 
 
-async def run_reconnects(_api: rpc.RpcStub, url: str, count: int) -> None:
+async def run_reconnects(_api: rpc.RpcStub, connect: Connect, count: int) -> None:
     """Connect, call, and end: in turns closed in good order, cut, and with a call that is never answered."""
     for i in range(count):
-        async with rpc.connect(url) as api:
+        async with connect() as api:
             assert await api.square(3) == 9
             if i % 3 == 1:
                 get_session(api).abort(ConnectionError("cut on purpose"))
@@ -138,7 +144,7 @@ async def run_reconnects(_api: rpc.RpcStub, url: str, count: int) -> None:
                     raise AssertionError("a call outlived its session")
 
 
-Load = Callable[[rpc.RpcStub, str, int], Awaitable[None]]
+Load = Callable[[rpc.RpcStub, Connect, int], Awaitable[None]]
 LOADS: dict[str, Load] = {"calls": run_calls, "callbacks": run_callbacks, "reconnects": run_reconnects}
 
 
@@ -154,15 +160,15 @@ def count_objects() -> Counter[str]:
     return Counter(f"{type(thing).__module__}.{type(thing).__qualname__}" for thing in gc.get_objects())
 
 
-async def soak(load: Load, api: rpc.RpcStub, url: str, count: int) -> dict[str, Any]:
+async def soak(load: Load, api: rpc.RpcStub, connect: Connect, count: int) -> dict[str, Any]:
     """Run a tenth of the load to get past its beginnings, then all of it with memory watched."""
-    await load(api, url, count // 10)
+    await load(api, connect, count // 10)
     before = count_objects()
     samples: list[tuple[int, int]] = []
     part = count // SAMPLES
     started = time.perf_counter()
     for done in range(part, count + 1, part):
-        await load(api, url, part)
+        await load(api, connect, part)
         gc.collect()
         samples.append((done, read_rss_bytes()))
     seconds = time.perf_counter() - started
@@ -175,18 +181,18 @@ async def soak(load: Load, api: rpc.RpcStub, url: str, count: int) -> dict[str, 
         "objects_before": before.total(),
         "objects_after": after.total(),
         "grown": dict(sorted(grown.items(), key=lambda item: -item[1])[:20]),
-        "traced": await trace(load, api, url, count // 10),
+        "traced": await trace(load, api, connect, count // 10),
     }
 
 
-async def trace(load: Load, api: rpc.RpcStub, url: str, count: int) -> dict[str, int]:
+async def trace(load: Load, api: rpc.RpcStub, connect: Connect, count: int) -> dict[str, int]:
     """Run a tenth of the load twice, and tell the bytes that the second time left allocated, by tracemalloc."""
     tracemalloc.start()
     try:
-        await load(api, url, count)
+        await load(api, connect, count)
         gc.collect()
         before, _ = tracemalloc.get_traced_memory()
-        await load(api, url, count)
+        await load(api, connect, count)
         gc.collect()
         after, _ = tracemalloc.get_traced_memory()
     finally:
@@ -208,14 +214,15 @@ def listen_for_noise(loop: asyncio.AbstractEventLoop) -> None:
     warnings.showwarning = lambda message, category, *_: NOISE.append(f"{category.__name__}: {message}")
 
 
-async def main(counts: dict[str, int]) -> dict[str, Any]:
+async def main(counts: dict[str, int], *, is_fast: bool) -> dict[str, Any]:
     loop = asyncio.get_running_loop()
     listen_for_noise(loop)
     report: dict[str, Any] = {"debug": loop.get_debug(), "dev_mode": sys.flags.dev_mode}
-    async with rpc.serve(lambda _request: Api()) as server:
+    async with rpc.serve(lambda _request: Api(), fast=is_fast) as server:
+        connect = functools.partial(rpc.connect, server.url, fast=is_fast)
         for name, count in counts.items():
-            async with rpc.connect(server.url) as api:
-                report[name] = await soak(LOADS[name], api, server.url, count)
+            async with connect() as api:
+                report[name] = await soak(LOADS[name], api, connect, count)
                 await api.square(1)
                 stats = get_session(api).stats()
                 report[name]["left"] = [stats.imports - 1, stats.exports - 1]
@@ -224,6 +231,10 @@ async def main(counts: dict[str, int]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    told = asyncio.run(main(json.loads(sys.argv[1])))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--fast", action="store_true", help="picows for the frames")
+    parser.add_argument("counts", type=json.loads, help="operations by load")
+    options = parser.parse_args()
+    told = asyncio.run(main(options.counts, is_fast=options.fast))
     gc.collect()
     print(json.dumps({**told, "noise": NOISE[:50], "noise_count": len(NOISE), "pid": os.getpid()}))

@@ -3,21 +3,23 @@
 Client and server are processes of their own on 127.0.0.1, without TLS and compression. Beside each rate or time stands
 the CPU time both ends spent on one operation: on a shared machine it swings less than the clock.
 
-The peer is always the reference library at both ends, measured in the same breath. Each side has a fresh server and a
-fresh client in every round; before a case is measured both run it unmeasured, so that JavaScript's compiler and our
-caches are past their beginnings on either side.
+The peer is always the reference library at both ends. Each round runs both sides in turns of some ten milliseconds, so
+that what else the machine does meets both alike. Before a case is measured both sides run it unmeasured, so that
+JavaScript's compiler and our caches are past their beginnings. Every round has fresh processes, since two runs of one
+process are not two samples; a quick run keeps them, for what it has to save is warming up.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import statistics
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import astuple, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -32,16 +34,20 @@ NODE_MODULES = HERE.parent / "capnweb" / "node" / "node_modules"
 benchmark = Benchmark("capnweb")
 
 
+TURNS = 5 if benchmark.is_quick else 8
+"""How often the sides take turns in a round."""
+
+
 @dataclass(frozen=True)
 class Operation:
-    """One kind of load: how much of it is measured, and its row's form.
+    """One kind of load: how much of it makes a turn, and its row's form.
 
     Attributes
     ----------
     name : str
         What the drivers call it.
-    count, warm_up : int
-        Operations measured, and run before.
+    count : int
+        Operations in a turn. Before the first a side runs as many as in all turns of a round.
     """
 
     name: str
@@ -49,23 +55,15 @@ class Operation:
     unit: str
     better: Literal["more", "less"]
     count: int
-    warm_up: int
-
-
-def operation(name: str, title: str, unit: str, count: int) -> Operation:
-    least = count // 2
-    return Operation(
-        name, title, unit, "less" if unit == "µs" else "more", least if benchmark.is_quick else count * 2, least
-    )
 
 
 OPERATIONS = [
-    operation("sequential", "call, one after the other", "/s", 1_600),
-    operation("in_flight", "call, 1,000 in flight", "/s", 8_000),
-    operation("chain", "3 pipelined steps and a read", "µs", 800),
-    operation("events_1", "events of 50-55 B, 1 a call", "events/s", 6_000),
-    operation("events_100", "events of 50-55 B, 100 a call", "events/s", 160_000),
-    operation("events_1000", "events of 50-55 B, 1,000 a call", "events/s", 320_000),
+    Operation("sequential", "call, one after the other", "/s", "more", 250),
+    Operation("in_flight", "call, 1,000 in flight", "/s", "more", 2_000),
+    Operation("chain", "3 pipelined steps and a read", "µs", "less", 120),
+    Operation("events_1", "events of 50-55 B, 1 a call", "events/s", "more", 1_000),
+    Operation("events_100", "events of 50-55 B, 100 a call", "events/s", "more", 25_600),
+    Operation("events_1000", "events of 50-55 B, 1,000 a call", "events/s", "more", 64_000),
 ]
 
 
@@ -121,69 +119,92 @@ class Pair:
             process.communicate(timeout=20)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What one operation took: seconds of the clock, and CPU µs of both ends."""
+
+    seconds: float
+    client_cpu_us: float
+    server_cpu_us: float
+
+    @classmethod
+    def median(cls, of: Iterable[Spent]) -> Spent:
+        """The medians: a turn in which the machine did something else counts for nothing."""
+        return cls(*map(statistics.median, zip(*map(astuple, of), strict=True)))
+
+
 class Side:
-    """One combination of ends over all rounds; asked for a case a second time, it starts afresh."""
+    """One combination of ends."""
 
     def __init__(self, client: End, server: End) -> None:
         self._ends = client, server
         self._pair: Pair | None = None
-        self._done: set[str] = set()
-        self.cpu_us: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+        self._warm: set[str] = set()
 
-    def measuring(self, load: Operation) -> Callable[[], float]:
-        def measure() -> float:
-            if load.name in self._done:
-                self.close()
-            if self._pair is None:
-                self._pair = Pair(*self._ends)
-            self._done.add(load.name)
-            self._pair.run(load.name, load.warm_up)
-            told = self._pair.run(load.name, load.count)
-            self.cpu_us[load.name].append((told["client_cpu_us"] / load.count, told["server_cpu_us"] / load.count))
-            return told["seconds"] / load.count * 1e6 if load.unit == "µs" else load.count / told["seconds"]
-
-        return measure
-
-    def get_cpu_us(self, load: Operation) -> tuple[float, float]:
-        """The medians of the client's and the server's CPU µs for one operation."""
-        client, server = zip(*self.cpu_us[load.name], strict=True)
-        return statistics.median(client), statistics.median(server)
+    def run(self, load: Operation) -> Spent:
+        """Run one turn, in processes that have run this load before."""
+        if self._pair is None:
+            self._pair = Pair(*self._ends)
+        if load.name not in self._warm:
+            self._warm.add(load.name)
+            self._pair.run(load.name, load.count * TURNS)
+        told = self._pair.run(load.name, load.count)
+        return Spent(*(told[key] / load.count for key in ("seconds", "client_cpu_us", "server_cpu_us")))
 
     def close(self) -> None:
-        """End the processes, if any run."""
+        """End the processes, if any run; the next turn has new ones."""
         if self._pair is not None:
             self._pair.close()
             self._pair = None
+        self._warm.clear()
+
+
+class Duel:
+    """Two sides that take turns. The harness asks for one side's figure and then the other's: both are of one round."""
+
+    def __init__(self, ours: Side, peer: Side | None) -> None:
+        self._sides = {"ours": ours} if peer is None else {"ours": ours, "peer": peer}
+        self._waiting: dict[tuple[str, str], float] = {}
+        self._done: set[str] = set()
+        self._spent: defaultdict[tuple[str, str], list[Spent]] = defaultdict(list)
+
+    def measuring(self, load: Operation, side: str) -> Callable[[], float]:
+        """What measures `side` under `load`."""
+
+        def measure() -> float:
+            if (load.name, side) not in self._waiting:
+                self._run_round(load)
+            return self._waiting.pop((load.name, side))
+
+        return measure
+
+    def _run_round(self, load: Operation) -> None:
+        if load.name in self._done and not benchmark.is_quick:
+            self.close()
+        self._done.add(load.name)
+        turns: dict[str, list[Spent]] = {side: [] for side in self._sides}
+        for turn in range(TURNS):
+            for side in self._sides if turn % 2 == 0 else reversed(self._sides):
+                turns[side].append(self._sides[side].run(load))
+        for side, spent in turns.items():
+            median = Spent.median(spent)
+            self._spent[load.name, side].append(median)
+            self._waiting[load.name, side] = median.seconds * 1e6 if load.unit == "µs" else 1 / median.seconds
+
+    def details(self, load: Operation) -> dict[str, float]:
+        """The medians of the CPU µs of both ends of both sides for one operation."""
+        figures: dict[str, float] = {}
+        for side in self._sides:
+            median = Spent.median(self._spent[load.name, side])
+            figures[f"{side}_client_cpu_us"] = median.client_cpu_us
+            figures[f"{side}_server_cpu_us"] = median.server_cpu_us
+        return figures
+
+    def close(self) -> None:
+        """End all processes."""
+        for side in self._sides.values():
+            side.close()
         self._done.clear()
-
-
-def compare(title: str, ours: Side, peer: Side | None, budgets: Mapping[str, float]) -> list[Case]:
-    """The cases of one combination of ends."""
-
-    def details(load: Operation) -> Callable[[], dict[str, float]]:
-        def tell() -> dict[str, float]:
-            client, server = ours.get_cpu_us(load)
-            figures = {"ours_client_cpu_us": client, "ours_server_cpu_us": server}
-            if peer is not None:
-                client, server = peer.get_cpu_us(load)
-                figures |= {"peer_client_cpu_us": client, "peer_server_cpu_us": server}
-            return figures
-
-        return tell
-
-    return [
-        Case(
-            f"{load.title}, {title}",
-            load.unit,
-            ours.measuring(load),
-            peer.measuring(load) if peer is not None else None,
-            "Node → Node, capnweb 0.12",
-            load.better,
-            budgets.get(load.name),
-            details(load),
-        )
-        for load in OPERATIONS
-    ]
 
 
 @dataclass(frozen=True)
@@ -221,6 +242,23 @@ COMBINATIONS = [
 ]
 
 
+def compare(combination: Combination, duel: Duel, *, has_peer: bool) -> list[Case]:
+    """The cases of one combination of ends."""
+    return [
+        Case(
+            f"{load.title}, {combination.title}",
+            load.unit,
+            duel.measuring(load, "ours"),
+            duel.measuring(load, "peer") if has_peer else None,
+            "Node → Node, capnweb 0.12",
+            load.better,
+            combination.budgets.get(load.name),
+            functools.partial(duel.details, load),
+        )
+        for load in OPERATIONS
+    ]
+
+
 def main() -> None:
     has_node = bool(NODE.command[0]) and NODE_MODULES.is_dir()
     has_fast = find_spec("picows") is not None and find_spec("uvloop") is not None
@@ -234,18 +272,18 @@ def main() -> None:
         if (has_node or NODE not in (combination.client, combination.server))
         and (has_fast or FAST not in (combination.client, combination.server))
     ]
-    sides: list[Side] = []
+    duels: list[Duel] = []
     cases: list[Case] = []
     for combination in chosen:
         ours = Side(combination.client, combination.server)
-        peer = Side(NODE, NODE) if has_node else None
-        sides += [side for side in (ours, peer) if side is not None]
-        cases += compare(combination.title, ours, peer, combination.budgets)
+        duel = Duel(ours, Side(NODE, NODE) if has_node else None)
+        duels.append(duel)
+        cases += compare(combination, duel, has_peer=has_node)
     try:
         benchmark.run(cases, more_rounds=False)
     finally:
-        for side in sides:
-            side.close()
+        for duel in duels:
+            duel.close()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ benchmark = Benchmark("capnweb_soak")
 
 COUNTS = {"calls": 1_000_000, "callbacks": 100_000, "reconnects": 10_000}
 QUICK_COUNTS = {"calls": 40_000, "callbacks": 10_000, "reconnects": 400}
+
+FAST_PART = 4
+"""The fast transport, which shares all but the frames, is given a part of the load."""
 
 GROWTH_BOUND_KIB = 2_048
 """Resident memory a load may add in its second half: a few arenas of the allocator. Leaking is far beyond: one entry of
@@ -47,7 +51,7 @@ def make_row(name: str, unit: str, value: float, bound: float, details: Mapping[
     return Row(case, ours=[value], peer=[bound])
 
 
-def judge(name: str, told: dict[str, Any]) -> list[Row]:
+def judge(name: str, transport: str, told: dict[str, Any]) -> list[Row]:
     """The rows of one load."""
     samples = [(int(done), int(rss)) for done, rss in told["samples"]]
     second_half = samples[len(samples) // 2 :]
@@ -64,14 +68,14 @@ def judge(name: str, told: dict[str, Any]) -> list[Row]:
     operations = second_half[-1][0] - second_half[0][0]
     return [
         make_row(
-            f"{count:,} {name}: RSS added by the second half",
+            f"{count:,} {name}, {transport}: RSS added by the second half",
             "KiB",
             slope * operations / 1024,
             GROWTH_BOUND_KIB,
             details,
         ),
         make_row(
-            f"{told['traced']['count']:,} {name}: left allocated, by tracemalloc",
+            f"{told['traced']['count']:,} {name}, {transport}: left, by tracemalloc",
             "KiB",
             told["traced"]["bytes"] / 1024,
             TRACED_BOUND_KIB,
@@ -80,19 +84,28 @@ def judge(name: str, told: dict[str, Any]) -> list[Row]:
     ]
 
 
+def soak(transport: str, counts: dict[str, int]) -> tuple[list[Row], list[str]]:
+    """Run all loads over one transport; return the rows, and what must not be."""
+    command = [sys.executable, "-X", "dev", str(Path(__file__).with_name("_capnweb_soaked.py"))]
+    command += ["--fast"] if transport == "picows" else []
+    process = subprocess.run([*command, json.dumps(counts)], stdout=subprocess.PIPE, text=True, check=True)
+    told = json.loads(process.stdout)
+    rows = [row for name in counts for row in judge(name, transport, told[name])]
+    for name in counts:
+        print(f"{name}, {transport}: objects gained by type: {told[name]['grown']}")
+    faults = [f"{name}: {told[name]['left']} imports, exports left" for name in counts if any(told[name]["left"])]
+    return rows, faults + [f"{transport}: {line}" for line in told["noise"]]
+
+
 def main() -> int:
     counts = QUICK_COUNTS if benchmark.is_quick else COUNTS
-    command = [sys.executable, "-X", "dev", str(Path(__file__).with_name("_capnweb_soaked.py")), json.dumps(counts)]
-    process = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    if process.returncode:
-        return process.returncode
-    told = json.loads(process.stdout)
-    rows = [row for name in counts for row in judge(name, told[name])]
+    rows, faults = soak("websockets", counts)
+    if find_spec("picows") is None:
+        print("No fast transport: picows is not installed.", file=sys.stderr)
+    else:
+        more = soak("picows", {name: count // FAST_PART for name, count in counts.items()})
+        rows, faults = rows + more[0], faults + more[1]
     benchmark.report(rows)
-    for name in counts:
-        print(f"{name}: objects gained by type: {told[name]['grown']}")
-    faults = [f"{name}: {told[name]['left']} imports, exports left" for name in counts if any(told[name]["left"])]
-    faults += told["noise"]
     for fault in faults:
         print(fault, file=sys.stderr)
     return 1 if faults or not all(row.is_ok for row in rows) else 0
