@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +16,13 @@ from tests.capnweb.matrix.server import serve_ours
 from tests.capnweb.peers import VERSIONS, serve_node
 
 _OPTIONS = rpc.Options(keep_undefined=True)
+
+LEAKING: Mapping[str, frozenset[str]] = {
+    # It forgets the arguments of a call that finds no method.
+    "0.8.0": frozenset({"send_streams_to_no_method"}),
+    "newest": frozenset(),
+}
+"""Operations after which a version of the original keeps something for good."""
 
 _steps = st.builds(
     Step, st.sampled_from(OPERATIONS), st.integers(0, 1), st.integers(min_value=0, max_value=20), st.booleans()
@@ -36,14 +43,14 @@ def test_any_graph_at_ours_leaves_nothing(steps: list[Step]) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 async def test_graphs_at_the_original_leave_nothing(version: str) -> None:
     with serve_node(version) as url:
-        for seed in range(60):
-            steps = make_steps(random.Random(seed))
+        for seed in range(30):
+            steps = make_steps(random.Random(seed), LEAKING[version])
             assert await run_graph(url, _OPTIONS, steps) == CLEAN, f"seed {seed}: {steps}"
 
 
-def make_steps(dice: random.Random) -> list[Step]:
-    # The original cannot duplicate an object of its own that comes back, so nothing but a local one is wrapped.
+def make_steps(dice: random.Random, leaking: frozenset[str]) -> list[Step]:
+    operations = [name for name in OPERATIONS if name not in leaking]
     return [
-        Step(dice.choice(OPERATIONS), dice.randrange(2), dice.randrange(20), dice.random() < 0.5)
+        Step(dice.choice(operations), dice.randrange(2), dice.randrange(20), dice.random() < 0.5)
         for _ in range(dice.randint(5, 40))
     ]

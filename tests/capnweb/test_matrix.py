@@ -53,5 +53,16 @@ async def test_every_check_gives_what_is_right(client: str, server: str, node_ur
     assert find_mismatches(results, client, server) == []
 
 
+async def test_every_check_without_the_compiled_websocket_as_client(node_urls: dict[str, str]) -> None:
+    results = await run_our_client(node_urls["newest"], _OPTIONS["newest"], fast=False)
+    assert find_mismatches(results, "ours", "newest") == []
+
+
+async def test_every_check_without_the_compiled_websocket_as_server() -> None:
+    async with serve_ours(_OPTIONS["newest"], fast=False) as url:
+        results = await run_node_client("newest", url)
+    assert find_mismatches(results, "newest", "ours") == []
+
+
 def test_differences_name_checks_that_exist() -> None:
     assert [name for difference in DIFFERENCES for name in difference["cases"] if name not in CHECKS] == []

@@ -51,9 +51,10 @@ class LocalCounter(rpc.RpcTarget):
 class Bench:
     """Connections, targets of its own, and the sizes of all tables once the check is done."""
 
-    def __init__(self, url: str, options: rpc.Options) -> None:
+    def __init__(self, url: str, options: rpc.Options, *, fast: bool | None = None) -> None:
         self.url = url
         self.options = options
+        self._fast = fast
         self.log: list[str] = []
         self._links: list[Link] = []
         self._held: list[Any] = []
@@ -69,7 +70,7 @@ class Bench:
 
     async def open(self, main: Any = None) -> Link:
         """Another connection; `main` is what the server may call."""
-        api = await self._stack.enter_async_context(rpc.connect(self.url, main, options=self.options))
+        api = await self._stack.enter_async_context(rpc.connect(self.url, main, options=self.options, fast=self._fast))
         link = Link(api)
         self._links.append(link)
         return link

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from itx_notebook import capnweb as rpc
 from tests.capnweb.matrix.bench import Bench, Link
+from tests.capnweb.matrix.streams import make_readable, make_writable
 
 __all__ = ["CLEAN", "OPERATIONS", "Balance", "Step", "run_graph"]
 
@@ -31,6 +32,8 @@ class Balance(NamedTuple):
     server_objects: int
     client_objects: int
 
+
+_STREAM_ROUNDS: Final = 10
 
 CLEAN: Final = Balance([[1, 1, 1, 1], [1, 1, 1, 1]], 0, 0)
 
@@ -69,8 +72,13 @@ class _Graph:
         self._pending.clear()
         self._held.clear()
         tables = await self._bench.tables()
+        for _ in range(_STREAM_ROUNDS):
+            if tables == CLEAN.tables:
+                break
+            # A stream takes a few messages in both directions to end.
+            tables = await self._bench.tables()
         logs = [line for link in self._links for line in await link.main.takeLog()]
-        return Balance(tables, self._made - len(logs), self._local - len(self._bench.log))
+        return Balance(tables, self._made - logs.count("counter disposed"), self._local - len(self._bench.log))
 
     # Operations that make an object
 
@@ -103,6 +111,30 @@ class _Graph:
 
     def drop_kept(self, main: Any) -> None:
         main.dropKept()
+
+    def send_stream(self, main: Any) -> None:
+        self._await(main.readAll(make_readable("texts", [])))
+
+    def send_endless_stream(self, main: Any) -> None:
+        self._await(main.readSome(make_readable("endless", []), 2))
+
+    def send_streams_to_no_method(self, main: Any) -> None:
+        self._await(main.nope(make_readable("endless", []), make_writable("plain", []), self._make_local()))
+
+    def send_writable(self, main: Any) -> None:
+        self._await(main.writeInto(make_writable("plain", []), "leave"))
+
+    def ask_for_stream_only(self, main: Any) -> None:
+        main.readable("endless")
+
+    def read_stream(self, main: Any) -> None:
+        self._await(_read_some(main))
+
+    def write_stream(self, main: Any) -> None:
+        self._await(_write_some(main))
+
+    def send_blobs(self, main: Any) -> None:
+        self._await(main.echo([rpc.Blob(b"one"), rpc.Blob(b"")]))
 
     # Operations on an object at hand
 
@@ -172,6 +204,20 @@ async def _finish(promise: Awaitable[Any]) -> None:
         return
 
 
+async def _read_some(main: Any) -> None:
+    """Read two chunks and drop the stream."""
+    stream = await main.readable("endless")
+    for _ in range(2):
+        await anext(stream)
+
+
+async def _write_some(main: Any) -> None:
+    """Write two chunks and drop the stream."""
+    stream = await main.writable("plain")
+    for text in ("one", "two"):
+        await stream.write(text)
+
+
 _Maker = Callable[[_Graph, Any], None]
 _User = Callable[..., Awaitable[None]]
 
@@ -185,6 +231,14 @@ _MAKERS: Final[dict[str, _Maker]] = {
     "wrap_local": _Graph.wrap_local,
     "use_kept": _Graph.use_kept,
     "drop_kept": _Graph.drop_kept,
+    "send_stream": _Graph.send_stream,
+    "send_endless_stream": _Graph.send_endless_stream,
+    "send_streams_to_no_method": _Graph.send_streams_to_no_method,
+    "send_writable": _Graph.send_writable,
+    "ask_for_stream_only": _Graph.ask_for_stream_only,
+    "read_stream": _Graph.read_stream,
+    "write_stream": _Graph.write_stream,
+    "send_blobs": _Graph.send_blobs,
 }
 _USERS: Final[dict[str, _User]] = {
     "settle_one": _Graph.settle_one,

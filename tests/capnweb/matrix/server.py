@@ -14,8 +14,8 @@ __all__ = ["serve_ours"]
 
 
 @asynccontextmanager
-async def serve_ours(options: rpc.Options) -> AsyncIterator[str]:
-    """Serve WebSocket sessions and HTTP batches; gives the URL."""
+async def serve_ours(options: rpc.Options, *, fast: bool | None = None) -> AsyncIterator[str]:
+    """Serve WebSocket sessions and HTTP batches; gives the URL. `fast` chooses the WebSocket library."""
     connections: list[Connection] = []
     noise: list[str] = []
     loop = asyncio.get_running_loop()
@@ -36,5 +36,5 @@ async def serve_ours(options: rpc.Options) -> AsyncIterator[str]:
         ended.add_done_callback(lambda task: connection.ended.set_result(task.result()))
 
     with hear_noise(noise, "server"):
-        async with rpc.serve(make_main, options=options) as server:
+        async with rpc.serve(make_main, options=options, fast=fast) as server:
             yield server.url
