@@ -41,7 +41,7 @@ TURNS = 5 if benchmark.is_quick else 8
 """How often the sides take turns in a round."""
 
 HURRY_SECONDS = 40.0
-"""From when on a quick run, on a machine that is busy with something else, takes one turn a round to be done in time."""
+"""From when on a quick run on a busy machine takes one turn a round, to be done in time."""
 
 
 @dataclass(frozen=True)
