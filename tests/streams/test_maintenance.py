@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +73,28 @@ def test_backup_when_there_is_no_store_or_no_place_says_so(home: Path, tmp_path:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="Could not write the backup"):
         back_up_store(home, tmp_path / "file" / "copy")
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from itx_notebook.errors import StoreError
+from itx_notebook.streams.storage import back_up_store
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+try:
+    back_up_store(Path(sys.argv[1]), Path(sys.argv[2]))
+except StoreError as error:
+    print(error.details["sqlite"])
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits of this kind are POSIX's")
+def test_backup_when_its_disk_is_full_says_so_and_leaves_nothing(home: Path, tmp_path: Path) -> None:
+    asyncio.run(open_and_close(home))
+    command = [sys.executable, "-c", FULL_DISK, str(home), str(tmp_path / "copy")]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.startswith(("SQLITE_IOERR", "SQLITE_FULL"))
+    assert list((tmp_path / "copy").iterdir()) == []
 
 
 async def open_and_close(home: Path) -> None:

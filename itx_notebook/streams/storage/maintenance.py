@@ -79,6 +79,9 @@ def back_up_store(directory: Path, destination: Path, *, on_progress: Callable[[
             _sync(partial)
             partial.rename(target)
             _sync(target.parent)
+        except StoreError:
+            partial.unlink(missing_ok=True)
+            raise
         except OSError as error:
             raise StoreError(
                 f"Could not write the backup {target}: {error.strerror or error}.",
