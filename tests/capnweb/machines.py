@@ -43,6 +43,7 @@ class InlineRuntime:
         self._running = 0
         self._queue: deque[Callable[[], None]] = deque()
         self._posted: list[Callable[[], None]] = []
+        self._spawned: list[InlineTask] = []
 
     @property
     def is_backed_up(self) -> bool:
@@ -75,7 +76,9 @@ class InlineRuntime:
         self._running -= 1
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> InlineTask:
-        return InlineTask(self, coroutine)
+        task = InlineTask(self, coroutine)
+        self._spawned.append(task)
+        return task
 
     def create_future(self) -> Gate:
         return Gate()
@@ -256,7 +259,7 @@ def check_tables(machine: Machine) -> None:
         assert import_id <= machine._last_call
         assert (entry.id, entry.machine, entry.resolution) == (import_id, machine, None)
         assert entry.remote_refs >= 1
-        assert entry.local_refs >= (0 if import_id == 0 else 1)
+        assert entry.local_refs >= (0 if import_id == 0 or entry.is_stream else 1)
         assert entry.is_promise or not entry.waiters
     assert len(exports) <= machine.limits.max_exports + 1
     assert sum(import_id < 0 for import_id in imports) <= machine.limits.max_imports

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError, as_exception
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Future, Hook, Path, Registration, Runtime, Waiter
@@ -132,10 +132,8 @@ class Written:
 class Channel:
     """Chunks between a peer's writes and one reader here, who acknowledges each when it is done with it.
 
-    What was not read when the writer gives up is dropped.
+    What was written before the writer gave up is read before the reader hears of it.
     """
-
-    _keeps_unread: ClassVar[bool] = False
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -173,8 +171,6 @@ class Channel:
         if self._is_closed or self._failure is not None or self._refusal is not None:
             return
         self._failure = error
-        if not self._keeps_unread:
-            self._drop_unread(error)
         self._changed()
 
     def hold(self) -> None:
@@ -208,11 +204,6 @@ class Channel:
         written.error = error
         self._changed()
 
-    def _drop_unread(self, error: Exception) -> None:
-        writes, self._writes = self._writes, deque()
-        for written in writes:
-            written.refuse(error)
-
     # The reader's end
 
     async def receive(self) -> Written:
@@ -243,7 +234,9 @@ class Channel:
         """Read no more: what was not read is refused with `error`, and so is what is written from now on."""
         if self._refusal is None:
             self._refusal = error
-            self._drop_unread(error)
+            writes, self._writes = self._writes, deque()
+            for written in writes:
+                written.refuse(error)
             self._changed()
 
     def _changed(self) -> None:
@@ -253,12 +246,7 @@ class Channel:
 
 
 class Pipe(Channel):
-    """A channel that is read piece by piece: taking a chunk acknowledges it, and the end needs no taking.
-
-    What was written before the writer gave up can still be read.
-    """
-
-    _keeps_unread = True
+    """A channel that is read piece by piece: taking a chunk acknowledges it, and the end needs no taking."""
 
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)

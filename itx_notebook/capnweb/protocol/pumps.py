@@ -46,6 +46,9 @@ class Carrier:
         writer.watch(self._interrupt)
         try:
             is_complete = await self._carry()
+        except GeneratorExit:
+            # The loop is gone, and nothing can be waited for.
+            raise
         except BaseException as error:
             is_stopped = writer.error is not None
             await writer.abort(error if isinstance(error, Exception) else None)
