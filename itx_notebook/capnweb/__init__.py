@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from itx_notebook.capnweb.http import answer_batch, batch
 from itx_notebook.capnweb.http1 import HandshakeRequest, Refusal
+from itx_notebook.capnweb.listener import PostAnswer, ReadBody
 from itx_notebook.capnweb.protocol.errors import (
     RemoteAggregateError,
     RemoteError,
@@ -58,8 +59,10 @@ __all__ = [
     "JsDate",
     "Limits",
     "Options",
+    "PostAnswer",
     "Prepared",
     "Pump",
+    "ReadBody",
     "Readable",
     "Refusal",
     "Registration",

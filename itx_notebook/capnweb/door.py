@@ -25,7 +25,19 @@ from itx_notebook.capnweb.http1 import (
 from itx_notebook.capnweb.transport import TransportOptions
 from itx_notebook.capnweb.websocket import answer_upgrade, open_connection
 
-__all__ = ["Authenticate", "Door", "Keeper", "OnConnection", "OnPost", "PostAnswer", "Rules", "report_defect"]
+__all__ = [
+    "Authenticate",
+    "Door",
+    "Keeper",
+    "OnAnswer",
+    "OnConnection",
+    "OnPost",
+    "OnRequest",
+    "PostAnswer",
+    "ReadBody",
+    "Rules",
+    "report_defect",
+]
 
 PostAnswer: TypeAlias = tuple[int, Sequence[tuple[str, str]], bytes]
 """Status, headers and body."""
@@ -33,6 +45,13 @@ PostAnswer: TypeAlias = tuple[int, Sequence[tuple[str, str]], bytes]
 Authenticate: TypeAlias = Callable[[HandshakeRequest], Any]
 OnConnection: TypeAlias = Callable[[Connection, HandshakeRequest], None]
 OnPost: TypeAlias = Callable[[HandshakeRequest, bytes], Awaitable[PostAnswer]]
+
+ReadBody: TypeAlias = Callable[[int], Awaitable[bytes]]
+"""Reads a request's body, which may have this many bytes; a :class:`Refusal` is raised for a larger one."""
+
+OnRequest: TypeAlias = Callable[[HandshakeRequest, ReadBody], Awaitable["PostAnswer | None"]]
+OnAnswer: TypeAlias = Callable[["HandshakeRequest | None", int, float], None]
+"""Told of each answer: the request (None if it could not be read), the status, and the seconds it took."""
 
 _HEAD_MAX_BYTES = 32 * 1024
 _READ_AHEAD_MAX_BYTES = 64 * 1024
@@ -44,6 +63,8 @@ class Rules:
 
     on_connection: OnConnection
     on_post: OnPost | None
+    on_request: OnRequest | None
+    on_answer: OnAnswer | None
     authenticate: Authenticate | None
     origins: Sequence[str] | None
     subprotocols: Sequence[str]
@@ -90,6 +111,9 @@ class Door(asyncio.Protocol):
         self._is_finished = False
         self._is_retiring = False
         self._is_read_ahead_full = False
+        self._request: HandshakeRequest | None = None
+        self._has_body = False
+        self._began = 0.0
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -99,7 +123,7 @@ class Door(asyncio.Protocol):
         """Begin to serve, or send the socket away."""
         self._socket = cast("asyncio.Transport", transport)
         if not self._keeper.admit(self):
-            self._finish(_format_refusal(Refusal(503, "Too many connections.")))
+            self._refuse(Refusal(503, "Too many connections."))
         else:
             self._task = self._loop.create_task(self._serve())
 
@@ -155,25 +179,33 @@ class Door(asyncio.Protocol):
                 while await self._serve_request():
                     pass
             except Refusal as refusal:
-                self._finish(_format_refusal(refusal))
+                self._refuse(refusal)
         except _Gone:
             self._socket.close()
             self._cut_in_time()
         except Exception as error:
             report_defect("Answering an HTTP request failed.", error)
-            self._finish(_format_refusal(Refusal(500, "Something went wrong here.")))
+            self._refuse(Refusal(500, "Something went wrong here."))
 
     async def _serve_request(self) -> bool:
         """Serve one request; True if another may come."""
         self._is_answering = False
+        self._request = None
         head = await self._read_head()
         self._is_answering = True
+        self._began = self._loop.time()
         is_secure = self._socket.get_extra_info("ssl_object") is not None
-        request = parse_request(head, peer=get_peer_name(self._socket), is_secure=is_secure)
+        request = self._request = parse_request(head, peer=get_peer_name(self._socket), is_secure=is_secure)
         self._check_origin(request)
         if request.is_upgrade:
             self._upgrade(head, await self._authenticate(request))
             return False
+        if self._rules.on_request is not None:
+            self._has_body = not BodyReader(request, self._rules.options.max_message_bytes).is_complete
+            answer = await self._rules.on_request(request, self._read_body_within)
+            if answer is not None:
+                # What was not read of the body must not be taken for a request.
+                return await self._answer_post(request, answer, is_last=self._has_body)
         on_post = self._rules.on_post
         if on_post is None or request.method != "POST":
             allowed = "GET" if on_post is None else "GET, POST"
@@ -205,14 +237,17 @@ class Door(asyncio.Protocol):
                 raise Refusal(503, "It took too long to find out who you are.") from None
         if isinstance(principal, Refusal):
             raise principal
-        return dataclasses.replace(request, principal=principal)
+        self._request = dataclasses.replace(request, principal=principal)
+        return self._request
 
     def _upgrade(self, head: bytes, request: HandshakeRequest) -> None:
         rules = self._rules
         answer, core = answer_upgrade(head, subprotocols=rules.subprotocols, options=rules.options)
         if core is None:
+            self._tell(400)
             self._finish(answer or _format_refusal(Refusal(400, "The handshake is malformed.")))
             return
+        self._tell(101)
         connection = open_connection(core, rules.options, fast=rules.fast)
         self._socket.pause_reading()
         self._socket.write(answer)
@@ -225,13 +260,14 @@ class Door(asyncio.Protocol):
             report_defect("Taking a new connection failed; it is cut.", error)
             connection.abort()
 
-    async def _answer_post(self, request: HandshakeRequest, answer: PostAnswer) -> bool:
+    async def _answer_post(self, request: HandshakeRequest, answer: PostAnswer, *, is_last: bool = False) -> bool:
         status, headers, body = answer
+        self._tell(status)
         origin = request.headers.get("origin")
         if origin is not None:
             # It was let in, so its page may read the answer.
             headers = [*headers, ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")]
-        is_last = request.is_last or self._is_retiring
+        is_last = is_last or request.is_last or self._is_retiring
         data = format_answer(status, headers, body, is_last=is_last)
         if is_last:
             self._finish(data)
@@ -264,8 +300,15 @@ class Door(asyncio.Protocol):
         del self._buffer[:end]
         return head
 
-    async def _read_body(self, request: HandshakeRequest) -> bytes:
-        reader = BodyReader(request, self._rules.options.max_message_bytes)
+    async def _read_body_within(self, max_bytes: int) -> bytes:
+        """Read the body for whoever answers a request that is no batch."""
+        assert self._request is not None  # noqa: S101  # it is being answered
+        body = await self._read_body(self._request, max_bytes)
+        self._has_body = False
+        return body
+
+    async def _read_body(self, request: HandshakeRequest, max_bytes: int | None = None) -> bytes:
+        reader = BodyReader(request, max_bytes or self._rules.options.max_message_bytes)
         expectation = request.headers.get("expect", "").lower()
         if expectation not in {"", "100-continue"}:
             raise Refusal(417, "Only 100-continue can be expected.")
@@ -288,6 +331,16 @@ class Door(asyncio.Protocol):
             self._is_read_ahead_full = False
             self._socket.resume_reading()
         await self._arrived.wait()
+
+    def _tell(self, status: int) -> None:
+        """Tell who keeps count of an answer."""
+        if self._rules.on_answer is not None:
+            seconds = 0.0 if self._request is None else self._loop.time() - self._began
+            self._rules.on_answer(self._request, status, seconds)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._tell(refusal.status)
+        self._finish(_format_refusal(refusal))
 
     def _finish(self, data: bytes) -> None:
         """Send a last answer, then close; read on for a while, as closing over unread bytes can lose the answer."""

@@ -19,12 +19,34 @@ from types import TracebackType
 from typing import Any, Self
 
 from itx_notebook.capnweb.connection import Connection
-from itx_notebook.capnweb.door import Authenticate, Door, OnConnection, OnPost, PostAnswer, Rules, report_defect
+from itx_notebook.capnweb.door import (
+    Authenticate,
+    Door,
+    OnAnswer,
+    OnConnection,
+    OnPost,
+    OnRequest,
+    PostAnswer,
+    ReadBody,
+    Rules,
+    report_defect,
+)
 from itx_notebook.capnweb.http1 import HandshakeRequest, Refusal
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, GOING_AWAY, TransportOptions
 from itx_notebook.capnweb.websocket import choose_frames
 
-__all__ = ["Authenticate", "HandshakeRequest", "Listener", "OnPost", "PostAnswer", "Refusal", "listen"]
+__all__ = [
+    "Authenticate",
+    "HandshakeRequest",
+    "Listener",
+    "OnAnswer",
+    "OnPost",
+    "OnRequest",
+    "PostAnswer",
+    "ReadBody",
+    "Refusal",
+    "listen",
+]
 
 
 async def listen(
@@ -38,6 +60,8 @@ async def listen(
     origins: Sequence[str] | None = None,
     authenticate: Authenticate | None = None,
     on_post: OnPost | None = None,
+    on_request: OnRequest | None = None,
+    on_answer: OnAnswer | None = None,
     subprotocols: Sequence[str] = (),
     options: TransportOptions = DEFAULT_OPTIONS,
     handshake_timeout: float = 10.0,
@@ -68,6 +92,12 @@ async def listen(
     on_post
         Answers a POST with status, headers and body. Cancelled when the client goes. None: POST is refused as every
         other method is, with 405.
+    on_request
+        Called with each request that is no WebSocket handshake, before `authenticate`, and with a coroutine function
+        that reads its body. It answers as `on_post` does, refuses, or leaves the request to others by returning None.
+        Cancelled when the client goes.
+    on_answer
+        Told of each answer, refusals and handshakes too. Must not raise.
     subprotocols
         Those we know, the preferred one first.
     handshake_timeout
@@ -90,6 +120,8 @@ async def listen(
     rules = Rules(
         on_connection=on_connection,
         on_post=on_post,
+        on_request=on_request,
+        on_answer=on_answer,
         authenticate=authenticate,
         origins=origins,
         subprotocols=subprotocols,

@@ -13,19 +13,22 @@ from typing import Any, Final
 from itx_notebook.capnweb.connection import Connection
 from itx_notebook.capnweb.http import answer_batch
 from itx_notebook.capnweb.http1 import HandshakeRequest
-from itx_notebook.capnweb.listener import Authenticate, Listener, listen
+from itx_notebook.capnweb.listener import Authenticate, Listener, OnAnswer, OnRequest, listen
 from itx_notebook.capnweb.protocol.machine import Options
 from itx_notebook.capnweb.session import Session
 from itx_notebook.capnweb.stub import RpcStub
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, TransportOptions
 from itx_notebook.capnweb.websocket import dial
 
-__all__ = ["MainFactory", "Server", "connect", "open_session", "serve"]
+__all__ = ["MainFactory", "OnSession", "Server", "connect", "open_session", "serve"]
 
 _DEFAULT: Final = Options()
 
 MainFactory = Callable[[HandshakeRequest], Any]
 """Makes the main object of one connection, from the request that opened it."""
+
+OnSession = Callable[[Session, HandshakeRequest], None]
+"""Told of each new session, before it reads."""
 
 
 async def open_session(
@@ -103,8 +106,9 @@ class Server:
         Those that live.
     """
 
-    def __init__(self, main_factory: MainFactory, options: Options) -> None:
+    def __init__(self, main_factory: MainFactory, options: Options, on_session: OnSession | None = None) -> None:
         self._main_factory = main_factory
+        self._on_session = on_session
         self._options = options
         self._listener: Listener
         self._by_connection: dict[Connection, Session] = {}
@@ -137,6 +141,8 @@ class Server:
         session = Session(connection, self._main_factory(request), options=self._options)
         self._by_connection[connection] = session
         session.call_when_closed(lambda: self._by_connection.pop(connection, None))
+        if self._on_session is not None:
+            self._on_session(session, request)
 
     async def _post(self, request: HandshakeRequest, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         answer = await answer_batch(body, self._main_factory(request), options=self._options)
@@ -155,6 +161,9 @@ async def serve(
     origins: Sequence[str] | None = None,
     authenticate: Authenticate | None = None,
     batch: bool = True,
+    on_request: OnRequest | None = None,
+    on_answer: OnAnswer | None = None,
+    on_session: OnSession | None = None,
     subprotocols: Sequence[str] = (),
     handshake_timeout: float = 10.0,
     max_connections: int = 1000,
@@ -181,6 +190,11 @@ async def serve(
         Sees each request first; what it returns becomes ``request.principal``. It refuses with :class:`Refusal`.
     batch : bool
         Whether POST is answered as an HTTP batch.
+    on_request, on_answer : callable, optional
+        Answers what is no handshake and no batch; hears of each answer. As in
+        :func:`itx_notebook.capnweb.listener.listen`.
+    on_session : callable, optional
+        Hears of each new session.
     drain_timeout : float
         Seconds that answers have to go out when the server ends.
     ssl, subprotocols, handshake_timeout, max_connections, fast
@@ -193,7 +207,7 @@ async def serve(
     Server
         Listening. At the end it is closed.
     """
-    server = Server(main_factory, options)
+    server = Server(main_factory, options, on_session)
     server._listener = await listen(
         server._connected,
         host,
@@ -204,6 +218,8 @@ async def serve(
         origins=origins,
         authenticate=authenticate,
         on_post=server._post if batch else None,
+        on_request=on_request,
+        on_answer=on_answer,
         subprotocols=subprotocols,
         options=_fit(transport_options, options),
         handshake_timeout=handshake_timeout,

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from itx_notebook.capnweb.connection import Connection
-from itx_notebook.capnweb.listener import HandshakeRequest, Listener, PostAnswer, Refusal, listen
+from itx_notebook.capnweb.listener import HandshakeRequest, Listener, PostAnswer, ReadBody, Refusal, listen
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, HandshakeError
 from itx_notebook.capnweb.websocket import dial
 from tests.capnweb.wires import (
@@ -744,3 +744,79 @@ async def test_importing_itx_notebook_imports_no_websocket_library() -> None:
     output, _ = await process.communicate()
     modules = set(json.loads(output))
     assert not modules & {"websockets", "picows", "uvloop", "itx_notebook.capnweb"}
+
+
+# What is neither a handshake nor a batch.
+
+
+async def answer_hello(request: HandshakeRequest, read_body: ReadBody) -> PostAnswer | None:
+    if request.path == "/hello":
+        return 200, [("Content-Type", "text/plain")], b"hello"
+    if request.path == "/echo":
+        return 200, [], await read_body(4)
+    if request.path == "/refused":
+        raise Refusal(418, "No.")
+    return None
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status", "body"),
+    [
+        (b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n", 200, b"hello"),
+        (b"GET /hello?x=1 HTTP/1.0\r\n\r\n", 200, b"hello"),
+        (post(b"1234", target="/echo"), 200, b"1234"),
+        (post(b"12345", target="/echo"), 413, b"The body is larger than 4 bytes."),
+        (b"DELETE /refused HTTP/1.1\r\nHost: a\r\n\r\n", 418, b"No."),
+        (b"GET /else HTTP/1.1\r\nHost: a\r\n\r\n", 405, b"This is a WebSocket port."),
+        (post(b"batch", target="/else"), 200, b"batch"),
+        (post(b"", "Content-Length: 1", target="/hello"), 400, b"The length of the body is malformed."),
+    ],
+)
+async def test_request_is_answered_by_the_hook_or_left_to_others(
+    site: Site, request_bytes: bytes, status: int, body: bytes
+) -> None:
+    listener = await site.open(on_post=echo, on_request=answer_hello)
+    answer = await ask(site, listener, request_bytes)
+    assert (answer[0], answer[2]) == (status, body)
+
+
+async def test_body_that_the_hook_leaves_unread_is_not_taken_for_a_request(site: Site) -> None:
+    listener = await site.open(on_request=answer_hello)
+    peer = await site.open_raw(listener)
+    smuggled = b"GET /echo HTTP/1.1\r\nHost: a\r\n\r\n"
+    peer.write(post(smuggled, target="/hello"))
+    status, headers, body = await peer.read_answer()
+    assert (status, headers["connection"], body) == (200, "close", b"hello")
+    assert await peer.read_to_end() == b""
+
+
+async def test_connection_serves_on_after_the_hook_has_answered(site: Site) -> None:
+    listener = await site.open(on_request=answer_hello)
+    peer = await site.open_raw(listener)
+    for _ in range(2):
+        peer.write(post(b"1234", target="/echo"))
+        assert (await peer.read_answer())[2] == b"1234"
+
+
+async def test_every_answer_is_told(site: Site) -> None:
+    told: list[tuple[str | None, Any, int]] = []
+
+    def note(request: HandshakeRequest | None, status: int, seconds: float) -> None:
+        assert 0 <= seconds < PATIENCE
+        told.append((None if request is None else request.path, request and request.principal, status))
+
+    listener = await site.open(
+        on_post=echo, on_request=answer_hello, on_answer=note, authenticate=authenticate_by_header
+    )
+    await ask(site, listener, b"GET /hello HTTP/1.1\r\nHost: a\r\n\r\n")
+    await ask(site, listener, post(b"", "Authorization: Bearer right", target="/batch"))
+    await ask(site, listener, post(b"", target="/batch"))
+    await ask(site, listener, b"nonsense\r\n\r\n")
+    await site.dial(listener, headers={"Authorization": "Bearer right"})
+    assert told == [
+        ("/hello", None, 200),
+        ("/batch", "ada", 200),
+        ("/batch", None, 401),
+        (None, None, 400),
+        ("/", "ada", 101),
+    ]
