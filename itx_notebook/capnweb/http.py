@@ -121,6 +121,11 @@ async def batch(
     assert isinstance(stub, RpcStub)  # noqa: S101  # what the runtime was told to make
     try:
         yield stub
+        if machine.outbox:
+            # Calls whose results nobody awaits, or not yet, are made all the same.
+            post()
+        if posting is not None:
+            await asyncio.shield(posting)
     finally:
         machine.shut_down()
         if posting is not None:

@@ -7,7 +7,6 @@ import socket as socket_module
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any, Final
 
 from itx_notebook.capnweb.connection import Connection
@@ -15,7 +14,7 @@ from itx_notebook.capnweb.http import answer_batch
 from itx_notebook.capnweb.http1 import HandshakeRequest
 from itx_notebook.capnweb.listener import Authenticate, Listener, OnAnswer, OnRequest, listen
 from itx_notebook.capnweb.protocol.machine import Options
-from itx_notebook.capnweb.session import Session
+from itx_notebook.capnweb.session import Session, fit
 from itx_notebook.capnweb.stub import RpcStub
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, TransportOptions
 from itx_notebook.capnweb.websocket import dial
@@ -74,7 +73,7 @@ async def open_session(
         ssl=ssl,
         origin=origin,
         subprotocols=subprotocols,
-        options=_fit(transport_options, options),
+        options=fit(transport_options, options),
         open_timeout=open_timeout,
         fast=fast,
     )
@@ -221,7 +220,7 @@ async def serve(
         on_request=on_request,
         on_answer=on_answer,
         subprotocols=subprotocols,
-        options=_fit(transport_options, options),
+        options=fit(transport_options, options),
         handshake_timeout=handshake_timeout,
         max_connections=max_connections,
         fast=fast,
@@ -230,14 +229,3 @@ async def serve(
         yield server
     finally:
         await server.close(drain_timeout=drain_timeout)
-
-
-def _fit(transport_options: TransportOptions, options: Options) -> TransportOptions:
-    """Let the session's limits hold for its connection too: they are named once."""
-    limits = options.limits
-    return replace(
-        transport_options,
-        max_message_bytes=limits.max_message_bytes,
-        high_water_bytes=limits.outbound_high_bytes,
-        low_water_bytes=limits.outbound_low_bytes,
-    )

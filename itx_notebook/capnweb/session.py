@@ -13,6 +13,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from itx_notebook.capnweb.memory import open_memory_transports
@@ -22,9 +23,9 @@ from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.machine import ImportHook, Machine, Options, Stats
 from itx_notebook.capnweb.runtime import AsyncioRuntime
 from itx_notebook.capnweb.stub import RpcPromise, RpcStub
-from itx_notebook.capnweb.transport import NORMAL_CLOSURE, Transport
+from itx_notebook.capnweb.transport import NORMAL_CLOSURE, Transport, TransportOptions
 
-__all__ = ["Session", "memory_pair", "session_of"]
+__all__ = ["Session", "fit", "memory_pair", "session_of"]
 
 _DEFAULT: Final = Options()
 _SLICE: Final = 32
@@ -97,6 +98,7 @@ class Session:
         answered = asyncio.Event()
         self._machine.call_when_answered(answered.set)
         await answered.wait()
+        self._flush()
 
     @property
     def is_writable(self) -> bool:
@@ -106,15 +108,15 @@ class Session:
     async def writable(self) -> None:
         """Wait while more is unsent than ``Limits.outbound_high_bytes``, until it is less than ``outbound_low_bytes``.
 
-        Raises what ended the session, if it has.
+        Raises what ended the session, also while it waits. Cancelling is safe.
         """
         self._flush()
-        if self._machine.error is not None:
-            raise self._machine.error
-        if self._transport.buffered_bytes > self._options.limits.outbound_high_bytes:
+        if self._machine.error is None and not self.is_writable:
             if self._writable is None:
                 self._writable = self._loop.create_future()
             await asyncio.shield(self._writable)
+        if self._machine.error is not None:
+            raise self._machine.error
 
     async def wait_closed(self) -> tuple[int, str]:
         """Wait until the connection has ended, and return its close code and reason. Cancelling is safe."""
@@ -126,9 +128,8 @@ class Session:
 
     async def close(self) -> None:
         """End the session: calls that wait fail, what was given out is disposed. Repeating is harmless."""
-        self._machine.shut_down()
+        self._machine.shut_down("The session was closed.", NORMAL_CLOSURE, "")
         self._flush()
-        self._transport.close(NORMAL_CLOSURE, "")
         await self.wait_closed()
 
     def abort(self, error: BaseException) -> None:
@@ -151,9 +152,10 @@ class Session:
             waiting.set_result(None)
 
     def connection_lost(self, code: int, reason: str) -> None:
-        """Fail what waits."""
+        """Handle what arrived before, and fail what waits then."""
+        while self._backlog:
+            self._machine.receive(self._backlog.popleft())
         self._machine.connection_lost(code, reason)
-        self._backlog.clear()
         self.resume_writing()
         if not self._closed.done():
             self._closed.set_result((code, reason))
@@ -227,7 +229,20 @@ def memory_pair(
 ) -> tuple[Session, Session]:
     """Return two sessions in this process, joined in memory: for tests, and to keep parts of a program apart."""
     first, second = open_memory_transports()
-    return Session(first, left, options=options), Session(second, right, options=right_options or options)
+    right_options = right_options or options
+    first.options, second.options = fit(first.options, options), fit(second.options, right_options)
+    return Session(first, left, options=options), Session(second, right, options=right_options)
+
+
+def fit(transport_options: TransportOptions, options: Options) -> TransportOptions:
+    """Let a session's limits hold for its connection too: they are named once."""
+    limits = options.limits
+    return replace(
+        transport_options,
+        max_message_bytes=limits.max_message_bytes,
+        high_water_bytes=limits.outbound_high_bytes,
+        low_water_bytes=limits.outbound_low_bytes,
+    )
 
 
 def session_of(stub: Proxy) -> Session | None:

@@ -20,7 +20,7 @@ from itx_notebook.capnweb.protocol.hooks import Hook, Path, Proxy, Runtime
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import Location, Payload
-from itx_notebook.capnweb.protocol.pending import call_hook
+from itx_notebook.capnweb.protocol.pending import call_hook, map_hook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.plain import LEAST_LENGTH, is_plain
 from itx_notebook.capnweb.protocol.values import (
@@ -256,7 +256,7 @@ class Evaluator:
             for hook in captures:
                 hook.dispose()
             raise
-        return target.map(path, self.scope.make_map(captures, expression[4]))
+        return map_hook(target, path, self.scope.make_map(captures, expression[4]))
 
     def _capture(self, capture: Any) -> Hook:
         if type(capture) is list and len(capture) == 2:

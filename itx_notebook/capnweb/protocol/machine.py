@@ -462,9 +462,9 @@ class Machine:
         ended = error if isinstance(error, Exception) else RpcError(str(error))
         self._end(ended, (_CLOSE_CODE, str(error)))
 
-    def shut_down(self) -> None:
-        """End the session without a word, as disposing the main stub does."""
-        self._end(RpcDisposed(_SHUT_DOWN), (_CLOSE_CODE, _SHUT_DOWN))
+    def shut_down(self, why: str = _SHUT_DOWN, code: int = _CLOSE_CODE, reason: str = _SHUT_DOWN) -> None:
+        """End the session without a message, as disposing the main stub does; `why` is for those who wait here."""
+        self._end(RpcDisposed(why), (code, reason))
 
     def call_when_answered(self, callback: Callable[[], None]) -> None:
         """Call `callback` as soon as every result the peer asked for is in the outbox; maybe now."""
