@@ -21,6 +21,7 @@ __all__ = [
     "Hook",
     "Path",
     "Proxy",
+    "Reader",
     "Registration",
     "Runtime",
     "Task",
@@ -59,6 +60,12 @@ class Task(Protocol):
 
     def cancel(self) -> object:
         """Stop it where it waits."""
+
+
+class Reader:
+    """A waiter that copies or encodes the value, and leaves it as it is: nobody has to stop sharing it."""
+
+    __slots__ = ()
 
 
 class Runtime(Protocol):

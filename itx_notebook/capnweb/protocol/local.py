@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Reader, Registration, Runtime, Waiter
 from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, Payload
+from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, Payload, hand_out
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.running import run_map
 from itx_notebook.capnweb.protocol.targets import RpcTarget, take_step
@@ -91,9 +91,7 @@ class TargetHook(Hook):
         if self._box is None:
             waiter.reject(RpcDisposed())
             return
-        runtime = self._box.runtime
-        stub = runtime.stub_type(self.dup())
-        waiter.resolve(Payload(stub, runtime, stubs=[stub], owned=True))
+        hand_out(self.dup(), self._box.runtime, waiter)
 
     def dup(self) -> Hook:
         if self._box is None:
@@ -116,13 +114,33 @@ class TargetHook(Hook):
             box.runtime.post(box.release)
 
 
-class ValueHook(Hook):
-    """A value that lives here, mostly the result of a call."""
+class _Share:
+    """A payload that several hooks look at, whole or in part. The last one disposes it."""
 
-    __slots__ = ("_error", "payload")
+    __slots__ = ("holders", "payload")
 
     def __init__(self, payload: Payload) -> None:
         self.payload = payload
+        self.holders = 1
+
+    def release(self) -> None:
+        self.holders -= 1
+        if self.holders == 0:
+            self.payload.dispose()
+
+
+class ValueHook(Hook):
+    """A value that lives here, mostly the result of a call.
+
+    Duplicates, and hooks on parts of it, share the value until one of them hands it to an application: a peer can ask
+    for both as often as it likes, of a value as large as it likes.
+    """
+
+    __slots__ = ("_error", "_share", "payload")
+
+    def __init__(self, payload: Payload, share: _Share | None = None) -> None:
+        self.payload = payload
+        self._share = share
         self._error: Exception | None = None
 
     @property
@@ -150,12 +168,33 @@ class ValueHook(Hook):
         self.settle()
         if self._error is not None:
             return ErrorHook(self._error)
-        return _get(self.payload.value, path, self.payload.runtime)
+        runtime = self.payload.runtime
+        found = self.payload.value
+        for index, step in enumerate(path):
+            if not isinstance(found, (dict, list, tuple)):
+                return _get(found, path[index:], runtime)
+            found = take_step(found, step)
+        return _get(found, (), runtime) if type(found) in ATOMS or isinstance(found, Proxy) else self._view(found)
+
+    def _view(self, part: Any) -> Hook:
+        if self._share is None:
+            self._share = _Share(self.payload)
+        self._share.holders += 1
+        return ValueHook(Payload(part, self.payload.runtime, owned=True), self._share)
+
+    def _stop_sharing(self) -> None:
+        share, self._share = self._share, None
+        if share is not None and (share.holders > 1 or share.payload is not self.payload):
+            self.payload = Payload(self.payload.value, self.payload.runtime)
+            self.settle()
+            share.release()
 
     def map(self, path: Path, function: MapFunction) -> Hook:
         return run_map(self.get(path), function, self.payload.runtime, ValueHook)
 
     def pull(self, waiter: Waiter) -> None:
+        if self._share is not None and not isinstance(waiter, Reader):
+            self._stop_sharing()
         if self._error is not None:
             waiter.reject(self._error)
         else:
@@ -165,7 +204,12 @@ class ValueHook(Hook):
         return self.get(())
 
     def dispose(self) -> None:
-        self.payload.dispose()
+        share, self._share = self._share, None
+        if share is None:
+            self.payload.dispose()
+        else:
+            self.payload = Payload(self.payload.value, self.payload.runtime, owned=True)
+            share.release()
 
     def on_broken(self, registration: Registration) -> None:
         value = self.payload.value

@@ -15,6 +15,7 @@ JavaScript peers give back one reference however often they got it.
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, NamedTuple
@@ -31,11 +32,11 @@ from itx_notebook.capnweb.protocol.errors import (
 )
 from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
 from itx_notebook.capnweb.protocol.flow import Meter
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Reader, Registration, Runtime, Waiter
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.local import ValueHook
 from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
-from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
+from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, hand_out, take_reference
 from itx_notebook.capnweb.protocol.pending import CANCELLED, PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.pumps import Carrier, feed, read_blob
@@ -227,25 +228,28 @@ class ImportHook(Hook):
         elif entry.is_promise:
             entry.machine.send_pull(entry, waiter)
         else:
-            runtime = entry.machine.runtime
-            stub = runtime.stub_type(ImportHook(entry))
-            waiter.resolve(Payload(stub, runtime, stubs=[stub], owned=True))
+            hand_out(ImportHook(entry), entry.machine.runtime, waiter)
 
     def dup(self) -> Hook:
         return ErrorHook(RpcDisposed()) if self._entry is None else ImportHook(self._entry)
 
     def dispose(self) -> None:
-        entry, self._entry = self._entry, None
-        if entry is None:
-            return
-        entry.local_refs -= 1
-        if entry.local_refs == 0:
-            if entry.resolution is not None:
-                entry.resolution.dispose()
-            elif entry.id == 0:
-                entry.machine.shut_down()
-            else:
-                entry.machine.release(entry)
+        hook: Hook = self
+        while isinstance(hook, ImportHook):
+            entry, hook._entry = hook._entry, None
+            if entry is None:
+                return
+            entry.local_refs -= 1
+            if entry.local_refs > 0:
+                return
+            if entry.resolution is None:
+                if entry.id == 0:
+                    entry.machine.shut_down()
+                else:
+                    entry.machine.release(entry)
+                return
+            hook = entry.resolution
+        hook.dispose()
 
     def on_broken(self, registration: Registration) -> None:
         entry = self._entry
@@ -301,7 +305,7 @@ class ImportHook(Hook):
             entry.machine.runtime.post(functools.partial(entry.machine.drop, entry))
 
 
-class _Answer:
+class _Answer(Reader):
     """Waits for an export's value, to send it."""
 
     __slots__ = ("entry", "id", "machine")
@@ -374,6 +378,7 @@ class Machine:
         self._broken: dict[Registration, None] = {}
         self._unanswered = 0
         self._idle: list[Callable[[], None]] = []
+        self._to_pull: deque[int] = deque()
         # A result is copied before the application can change it, unless the very next message asks for it.
         self._fresh: ValueHook | None = None
         self._budget = Budget(self.limits.max_map_calls)
@@ -591,7 +596,7 @@ class Machine:
             return ["pipeline" if proxy._is_promise else "import", known]
         if path or proxy._is_promise:
             export_id = self._give(hook.get(path) if path else hook.dup(), serializer)
-            serializer.after.append(lambda: self._pull_export(export_id))
+            serializer.after.append(lambda: self._pull_soon(export_id))
             return ["promise", export_id]
         return ["export", self._give(hook.dup(), serializer)]
 
@@ -722,6 +727,15 @@ class Machine:
         if export_id not in self._exports:
             raise RpcProtocolError(f"no such export ID: {export_id}")
         self._pull_export(export_id)
+
+    def _pull_soon(self, export_id: int) -> None:
+        """Start resolving a promise that was given out. Those that its value gives out follow, on no deeper stack."""
+        self._to_pull.append(export_id)
+        if len(self._to_pull) > 1:
+            return
+        while self._to_pull:
+            self._pull_export(self._to_pull[0])
+            self._to_pull.popleft()
 
     def _pull_export(self, export_id: int) -> None:
         entry = self._exports.get(export_id)

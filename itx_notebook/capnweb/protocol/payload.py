@@ -16,11 +16,11 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
-from itx_notebook.capnweb.protocol.hooks import Hook, Proxy, Runtime
+from itx_notebook.capnweb.protocol.hooks import Hook, Proxy, Reader, Runtime, Waiter
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.protocol.values import Prepared
 
-__all__ = ["ATOMS", "CALLABLES", "Payload", "take_reference"]
+__all__ = ["ATOMS", "CALLABLES", "Payload", "hand_out", "take_reference"]
 
 ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 """Types whose values hold no references and never change."""
@@ -35,6 +35,10 @@ CALLABLES: Final = (
 """What is passed by reference because it can be called. Classes and instances with ``__call__`` are not: wrap them."""
 
 MAX_COPY_DEPTH: Final = 256
+MAX_DELIVERED_ITEMS: Final = 1_000_000
+MAX_DELIVERED_LEVELS: Final = 64
+_ITEMS_OF_A_PROMISE: Final = 20
+"""As many as are copied in the time that the delivery of one promise takes."""
 _TOO_DEEP: Final = "Serialization exceeded maximum allowed depth. (Does the message contain cycles?)"
 
 Location = tuple[Any, Any, Proxy]
@@ -74,13 +78,15 @@ class Payload:
         self.owned = owned
         self._delivery: _Delivery | None = None
 
-    def own(self, *, for_call: bool = False) -> None:
+    def own(self, *, for_call: bool = False, allowance: Allowance | None = None) -> None:
         """Copy containers and duplicate references, so that nothing outside can change or dispose them.
 
         Parameters
         ----------
         for_call : bool
             Whether this is a call's arguments: a target with a ``dup`` method is then duplicated by it.
+        allowance : Allowance, optional
+            What may still be copied.
 
         Raises
         ------
@@ -92,7 +98,7 @@ class Payload:
         self.owned = True
         if type(self.value) in ATOMS:
             return
-        copier = _Copier(self.runtime, for_call=for_call)
+        copier = _Copier(self.runtime, for_call=for_call, allowance=allowance)
         try:
             self.value = copier.copy(self.value, None, None, 0)
         except RecursionError:
@@ -115,7 +121,7 @@ class Payload:
                 if not promise._path:
                     promise._hook.dispose()
 
-    def deliver(self, done: Callable[[Exception | None], None]) -> None:
+    def deliver(self, done: Callable[[Exception | None], None], allowance: Allowance | None = None) -> None:
         """Put the values of all promises in their places, nested ones too, then call `done` with the first error.
 
         Calls `done` synchronously if there are no promises, or all are settled. Several may ask: all are told the same.
@@ -127,20 +133,40 @@ class Payload:
         if self._delivery is not None:
             self._delivery.tell(done)
             return
-        delivery = self._delivery = _Delivery(self, len(promises))
+        delivery = self._delivery = _Delivery(self, len(promises), allowance or Allowance())
         delivery.tell(done)
         for container, key, promise in promises:
             hook = promise._hook.get(promise._path) if promise._path else promise._hook
             hook.pull(_Place(delivery, container, key, hook))
 
 
+class Allowance:
+    """How much promises may bring into one value.
+
+    Promises bring values with promises in them, any of them twice: ``n`` messages could make a value of ``2**n`` items.
+    """
+
+    __slots__ = ("items", "levels")
+
+    def __init__(self) -> None:
+        self.items = MAX_DELIVERED_ITEMS
+        self.levels = MAX_DELIVERED_LEVELS
+
+    def spend(self, items: int) -> None:
+        """Count items that are copied; raise ``ValueError`` when there are too many."""
+        self.items -= items
+        if self.items < 0:
+            raise ValueError(f"Promises bring more than {MAX_DELIVERED_ITEMS} items into one value.")
+
+
 class _Delivery:
     """Counts the promises of a payload down."""
 
-    __slots__ = ("error", "left", "payload", "waiting")
+    __slots__ = ("allowance", "error", "left", "payload", "waiting")
 
-    def __init__(self, payload: Payload, left: int) -> None:
+    def __init__(self, payload: Payload, left: int, allowance: Allowance) -> None:
         self.payload = payload
+        self.allowance = allowance
         self.left = left
         self.error: Exception | None = None
         self.waiting: list[Callable[[Exception | None], None]] = []
@@ -163,7 +189,7 @@ class _Delivery:
                 done(self.error)
 
 
-class _Place:
+class _Place(Reader):
     """Waits for one promise of a payload and puts its value where it belongs."""
 
     __slots__ = ("container", "delivery", "hook", "key")
@@ -177,12 +203,18 @@ class _Place:
     def resolve(self, payload: Payload) -> None:
         # A copy: the value itself stays the hook's, and there may be further hooks on it.
         part = Payload(payload.value, payload.runtime)
+        allowance = self.delivery.allowance
         try:
-            part.own()
+            if allowance.levels == 0:
+                raise ValueError(_TOO_DEEP)
+            allowance.spend(_ITEMS_OF_A_PROMISE)
+            part.own(allowance=allowance)
         except (TypeError, ValueError) as error:
             self.reject(error)
             return
-        part.deliver(functools.partial(self._put, part))
+        allowance.levels -= 1
+        part.deliver(functools.partial(self._put, part), allowance)
+        allowance.levels += 1
 
     def _put(self, part: Payload, error: Exception | None) -> None:
         if error is not None:
@@ -209,6 +241,14 @@ class _Place:
         self.delivery.count(error)
 
 
+def hand_out(reference: Hook, runtime: Runtime, waiter: Waiter) -> None:
+    """Tell `waiter` a stub that wears `reference`: the waiter's own from now on, unless it only reads."""
+    stub = runtime.stub_type(reference)
+    waiter.resolve(Payload(stub, runtime, stubs=[stub], owned=True))
+    if isinstance(waiter, Reader):
+        reference.dispose()
+
+
 def take_reference(value: Any, runtime: Runtime, *, for_call: bool = False) -> Hook:
     """Return a new reference to a proxy, target or callable.
 
@@ -227,10 +267,11 @@ def take_reference(value: Any, runtime: Runtime, *, for_call: bool = False) -> H
 class _Copier:
     """Copies one value, collecting what it duplicates."""
 
-    __slots__ = ("for_call", "promises", "runtime", "stubs")
+    __slots__ = ("allowance", "for_call", "promises", "runtime", "stubs")
 
-    def __init__(self, runtime: Runtime, *, for_call: bool) -> None:
+    def __init__(self, runtime: Runtime, *, for_call: bool, allowance: Allowance | None) -> None:
         self.runtime = runtime
+        self.allowance = allowance
         self.for_call = for_call
         self.stubs: list[Proxy] = []
         self.promises: list[Location] = []
@@ -247,6 +288,8 @@ class _Copier:
             return value
         if depth >= MAX_COPY_DEPTH:
             raise ValueError(_TOO_DEEP)
+        if self.allowance is not None and (kind is list or kind is tuple or kind is dict):
+            self.allowance.spend(len(value))
         if kind is list or kind is tuple:
             items = [None] * len(value)
             for index, item in enumerate(value):

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from itx_notebook.capnweb.protocol.errors import RpcDisposed
+from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Registration, Runtime, Waiter
 from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import Payload
@@ -19,10 +19,12 @@ CANCELLED: Final = "RPC was canceled because the RpcPromise was disposed."
 class PendingHook(Hook):
     """A result that is not there yet: operations queue, and are delivered in order before anybody hears the value."""
 
-    __slots__ = ("_disposed", "_hook", "_outcome", "_queue", "_waiters", "runtime")
+    __slots__ = ("_disposed", "_hook", "_outcome", "_queue", "_source", "_waiters", "runtime")
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, source: PendingHook | None = None) -> None:
         self.runtime = runtime
+        # The result out of which this one will come, if that is known.
+        self._source = source
         self._hook: Hook | None = None
         # What it has turned out to be, while those who queue are served.
         self._outcome: Hook | None = None
@@ -43,7 +45,11 @@ class PendingHook(Hook):
             hook.dispose()
             return
         self.runtime.pending -= 1
+        if self._is_awaited_by(hook):
+            hook.dispose()
+            hook = ErrorHook(RpcError("A promise cannot resolve to itself."))
         self._outcome = hook
+        self._source = None
         resolving = self.runtime.resolving
         resolving.append(self._serve_next)
         if len(resolving) > 1:
@@ -55,6 +61,15 @@ class PendingHook(Hook):
                 resolving[-1]()
         finally:
             resolving.clear()
+
+    def _is_awaited_by(self, hook: Hook) -> bool:
+        """Whether `hook` is this result, or one that will come of it."""
+        source: Hook | None = hook.unwrap()
+        while isinstance(source, PendingHook):
+            if source is self:
+                return True
+            source = source._source
+        return False
 
     def _serve_next(self) -> None:
         """Deliver the call that is next, or, after the last, tell the outcome to those who wait."""
@@ -92,7 +107,7 @@ class PendingHook(Hook):
             args.dispose()
             return ErrorHook(RpcDisposed())
         args.own(for_call=True)
-        result = PendingHook(self.runtime)
+        result = PendingHook(self.runtime, self)
         self._queue.append(lambda hook: result.resolve(call_hook(hook, path, args)))
         return result
 
@@ -101,7 +116,7 @@ class PendingHook(Hook):
             return self._hook.get(path)
         if self._disposed:
             return ErrorHook(RpcDisposed())
-        result = PendingHook(self.runtime)
+        result = PendingHook(self.runtime, self)
         self._queue.append(lambda hook: result.resolve(hook.get(path)))
         return result
 
@@ -111,7 +126,7 @@ class PendingHook(Hook):
         if self._disposed:
             function.dispose()
             return ErrorHook(RpcDisposed())
-        result = PendingHook(self.runtime)
+        result = PendingHook(self.runtime, self)
         self._queue.append(lambda hook: result.resolve(map_hook(hook, path, function)))
         return result
 
@@ -128,7 +143,7 @@ class PendingHook(Hook):
             return self._hook.dup()
         if self._disposed:
             return ErrorHook(RpcDisposed())
-        copy = PendingHook(self.runtime)
+        copy = PendingHook(self.runtime, self)
         self._queue.append(lambda hook: copy.resolve(hook.dup()))
         return copy
 

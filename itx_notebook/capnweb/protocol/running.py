@@ -12,7 +12,7 @@ from typing import Any
 
 from itx_notebook.capnweb.protocol.errors import RpcError, RpcProtocolError
 from itx_notebook.capnweb.protocol.evaluate import Evaluator
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Runtime
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Reader, Runtime
 from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import Location, Payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
@@ -32,7 +32,7 @@ def run_map(hook: Hook, function: MapFunction, runtime: Runtime, hold: Hold) -> 
     return result.unwrap()
 
 
-class _Mapping:
+class _Mapping(Reader):
     """Waits for the value to be mapped."""
 
     __slots__ = ("function", "hold", "hook", "result", "runtime")
@@ -48,8 +48,9 @@ class _Mapping:
         value = payload.value
         if isinstance(value, Proxy) and value._is_promise:
             # The value is known by way of another promise: what that brings is what is mapped.
-            payload.own()
-            payload.deliver(lambda error: self.resolve(payload) if error is None else self.reject(error))
+            part = Payload(value, self.runtime)
+            part.own()
+            part.deliver(lambda error: self.resolve(part) if error is None else self.reject(error))
             return
         try:
             mapped = self._map(value)
