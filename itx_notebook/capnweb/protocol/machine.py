@@ -633,6 +633,10 @@ class Machine:
 
     def find(self, export_id: int) -> Hook:
         """Return what the peer refers to."""
+        if self.runtime.pending > self.limits.max_pending_calls:
+            raise RpcProtocolError(
+                f"The peer made more than {self.limits.max_pending_calls} calls whose outcome is not known."
+            )
         entry = self._exports.get(export_id)
         if entry is None:
             raise RpcProtocolError(f"no such entry on exports table: {export_id}")
@@ -712,10 +716,6 @@ class Machine:
         if self._count_exports() > self.limits.max_exports:
             raise RpcProtocolError(
                 f"The peer holds more than {self.limits.max_exports} objects and calls of this side."
-            )
-        if self.runtime.pending > self.limits.max_pending_calls:
-            raise RpcProtocolError(
-                f"The peer made more than {self.limits.max_pending_calls} calls whose outcome is not known."
             )
 
     def _count_exports(self) -> int:
