@@ -56,7 +56,6 @@ class AsyncioRuntime:
         self.keeps_undefined = keeps_undefined
         self.pending = 0
         self.resolving: list[Callable[[], None]] = []
-        self.resolving: list[Callable[[], None]] = []
         self.stub_type = stub_type
         self.promise_type = promise_type
         self.loop = loop

@@ -34,7 +34,6 @@ class InlineRuntime:
         self.local = self
         self.pending = 0
         self.resolving: list[Callable[[], None]] = []
-        self.resolving: list[Callable[[], None]] = []
         self.referred: list[Any] = []
         """Every target and function a reference was made to, in order."""
         self.now = 0.0

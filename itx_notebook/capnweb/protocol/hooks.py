@@ -79,8 +79,6 @@ class Runtime(Protocol):
     """How many results are still to come, wanted or not."""
     resolving: list[Callable[[], None]]
     """The results that are being delivered, the innermost last."""
-    resolving: list[Callable[[], None]]
-    """The results that are being delivered, the innermost last."""
 
     @property
     def local(self) -> Runtime:

@@ -96,9 +96,7 @@ class PendingHook(Hook):
         self.resolve(ErrorHook(error))
 
     def invoke(self, path: Path, values: list[Any]) -> Hook:
-        return (
-            self.call(path, Payload(values, self.runtime)) if self._hook is None else self._hook.invoke(path, values)
-        )
+        return self.call(path, Payload(values, self.runtime)) if self._hook is None else self._hook.invoke(path, values)
 
     def call(self, path: Path, args: Payload) -> Hook:
         if self._hook is not None:
