@@ -42,6 +42,8 @@ LIMITS: Final = Limits(
     max_pending_calls=60,
     max_running_calls=8,
     max_map_calls=200,
+    max_unread_bytes=100_000,
+    max_blob_bytes=10_000,
 )
 FRAMES_PER_SESSION: Final = 60
 
@@ -64,6 +66,8 @@ class Mutator:
         """The machine's calls to this peer, which wait for an answer."""
         self._promises: list[int] = []
         self._last_given = 0
+        self._pipes: list[int] = []
+        """Ids of pipes whose readable end was not sent yet."""
 
     def hear(self, message: Any) -> None:
         """Take note of what the machine says."""
@@ -116,6 +120,19 @@ class Mutator:
         self._last_push += 1
         return ["stream", expression]
 
+    def _pipe(self) -> Any:
+        self._last_push += 1
+        self._exports.append(self._last_push)
+        self._pipes.append(self._last_push)
+        return ["pipe"]
+
+    def _write(self) -> Any:
+        """Write into something, which may even be a pipe."""
+        verb = self.dice.choice(("write", "write", "write", "close", "abort"))
+        expression = ["pipeline", self._export_id(), [verb], [self.expression(1)] if verb != "close" else []]
+        self._last_push += 1
+        return ["stream", expression]
+
     def _pull(self) -> Any:
         return ["pull", self._export_id()]
 
@@ -140,7 +157,7 @@ class Mutator:
     def _strange(self) -> Any:
         return self.dice.choice(
             (
-                ["pipe"],
+                ["pipe", 1],
                 ["abort", self._scalar()],
                 ["abort"],
                 [],
@@ -213,6 +230,12 @@ class Mutator:
     def _promise(self, _: int) -> Any:
         return ["promise", self._new_id(is_promise=True)]
 
+    def _stream_end(self, _: int) -> Any:
+        if self._pipes and self.dice.random() < 0.7:
+            readable = ["readable", self._odd(self._pipes.pop(), 0, 1, -1, True)]
+            return readable if self.dice.random() < 0.7 else ["blob", "text/plain", readable]
+        return ["writable", self._new_id()]
+
     def _import(self, depth: int) -> Any:
         if self.dice.random() < 0.5:
             return ["import", self._export_id()]
@@ -266,6 +289,7 @@ class Mutator:
 _METHODS: Final = (
     *("square", "echo", "collect", "nothing", "fail", "later", "at_once", "note", "make_counter", "make_counters"),
     *("make_counter_later", "numbers", "keep", "drop", "call", "pass_on", "unsendable", "endless", "counter", "zoo"),
+    *("read_all", "read_one", "write_into", "measure", "readable"),
     *("_private", "concealed", "inside", "limit", "Inner", "__class__", "__init__", "_rpc_dispose", "absent"),
 )
 _STEPS: Final = (
@@ -283,11 +307,21 @@ _SPECIALS: Final = (
 _NONSENSE: Final = (
     *([], [1], [[1], 2], ["nonsense"], ["bigint", "x"], ["bigint", "9" * 200], ["date", "x"], ["bytes", "a"], [None]),
     *(["error"], ["import"], ["export", 1], ["promise", 0], ["remap", 0], ["url", "x"], ["undefined", 1], ["inf", 1]),
-    *(["pipeline", 0, "x"], ["pipeline", 0, [None]], ["pipeline", 0, [], 5], ["bytes", "YWJj", "Int16Array"]),
+    *(
+        ["readable", 99],
+        ["writable", 1],
+        ["blob", "x", 1],
+        ["pipeline", 0, "x"],
+        ["pipeline", 0, [None]],
+        ["pipeline", 0, [], 5],
+        ["bytes", "YWJj", "Int16Array"],
+    ),
 )
 _MESSAGES: Final[tuple[Callable[[Mutator], Any], ...]] = (
     Mutator._push,
     Mutator._stream,
+    Mutator._pipe,
+    Mutator._write,
     Mutator._pull,
     Mutator._release,
     Mutator._resolve,
@@ -295,7 +329,7 @@ _MESSAGES: Final[tuple[Callable[[Mutator], Any], ...]] = (
     Mutator._settle_promise,
     Mutator._strange,
 )
-_WEIGHTS: Final = (40, 4, 20, 16, 8, 3, 8, 0.2)
+_WEIGHTS: Final = (40, 4, 3, 6, 20, 16, 8, 3, 8, 0.2)
 _EXPRESSIONS: Final[tuple[Callable[[Mutator, int], Any], ...]] = (
     Mutator._list,
     Mutator._object,
@@ -303,6 +337,7 @@ _EXPRESSIONS: Final[tuple[Callable[[Mutator, int], Any], ...]] = (
     Mutator._error,
     Mutator._export,
     Mutator._promise,
+    Mutator._stream_end,
     Mutator._import,
     Mutator._pipeline,
     Mutator._call,

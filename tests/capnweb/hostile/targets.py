@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from itx_notebook.capnweb import UNDEFINED, RpcTarget, dispose, hidden
+from itx_notebook.capnweb import UNDEFINED, Readable, RpcTarget, Writable, dispose, hidden
 from itx_notebook.capnweb.stub import RpcStub
 from tests.capnweb.machines import Gate, InlineRuntime
 
@@ -205,6 +205,25 @@ class Main(Watched):
         endless: list[Any] = []
         endless.append(endless)
         return endless
+
+    async def read_all(self, stream: Any) -> list[Any]:
+        return [chunk async for chunk in stream]
+
+    async def read_one(self, stream: Any) -> Any:
+        return await anext(aiter(stream))
+
+    async def write_into(self, stream: Any, *chunks: Any) -> None:
+        if not isinstance(stream, Writable):
+            raise TypeError("That is no stream.")
+        for chunk in chunks:
+            await stream.write(chunk)
+        await stream.close()
+
+    def measure(self, blob: Any) -> int:
+        return len(blob.data)
+
+    def readable(self, count: int = 3) -> Readable:
+        return Readable(range(min(count, 10)))
 
     @property
     def counter(self) -> Counter:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from itx_notebook.capnweb import Options
-from tests.capnweb.hostile import messages, references, values
+from tests.capnweb.hostile import messages, references, streams, values
 from tests.capnweb.hostile.cases import Case
 from tests.capnweb.hostile.targets import SECRET, Main, Watch, find_miscounted, is_given
 from tests.capnweb.machines import check_tables, make_machine, receive, runtime_of
 
-CASES = [*messages.CASES, *values.CASES, *references.CASES]
+CASES = [*messages.CASES, *values.CASES, *references.CASES, *streams.CASES]
 
 
 def test_every_case_has_a_name_of_its_own() -> None:
