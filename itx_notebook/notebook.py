@@ -15,9 +15,9 @@ from itx_notebook._config import DEFAULT_PROJECT, get_home, get_project
 from itx_notebook._loop import run_blocking
 from itx_notebook.client import Loader, get_loader
 from itx_notebook.display import InlineError
-from itx_notebook.doors import ServerItx
 from itx_notebook.errors import ItxError, get_itx_error_code
 from itx_notebook.handle import AsyncItx, Itx
+from itx_notebook.handle.surface import ItxSurface
 from itx_notebook.query import prefetch_itx_query, project_stream_state_query
 from itx_notebook.streams import parse_stream_path
 from itx_notebook.types import Project
@@ -44,7 +44,7 @@ class NotebookItx(Itx):
         The projects it may narrow to: its own.
     """
 
-    def __init__(self, surface: ServerItx, loader: Loader, *, timeout: float | None) -> None:
+    def __init__(self, surface: ItxSurface, loader: Loader, *, timeout: float | None) -> None:
         super().__init__(AsyncItx(surface), timeout)
         if surface.project is None:
             raise ItxError("A notebook's handle is narrowed to one project.", code="BAD_REQUEST")
@@ -182,22 +182,23 @@ def connect(
     return NotebookItx(surface, loader, timeout=timeout)
 
 
-async def _connect(project: str, home: Path) -> tuple[ServerItx, Loader]:
+async def _connect(project: str, home: Path) -> tuple[ItxSurface, Loader]:
     loader = get_loader(home)
-    deployment = await loader.open()
-    if project == DEFAULT_PROJECT and deployment.directory.try_get(project) is None:
-        try:
-            await deployment.directory.create(project)
-        except ItxError as error:
-            # Another first connect() of this process was quicker.
-            if get_itx_error_code(error) != "CONFLICT":
-                raise
+    await loader.open()
     try:
         return await loader.get_loader_itx(project), loader
     except ItxError as error:
-        if get_itx_error_code(error) == "NOT_FOUND":
-            error.with_hint(f"To create it: itx_notebook.create_project({project!r}).")
-        raise
+        if get_itx_error_code(error) != "NOT_FOUND":
+            raise
+        if project != DEFAULT_PROJECT:
+            raise error.with_hint(f"To create it: itx_notebook.create_project({project!r}).") from None
+    try:
+        await (await loader.get_global_itx()).projects.create(project, project_id=None)
+    except ItxError as error:
+        # Another first connect(), of this process or another, was quicker.
+        if get_itx_error_code(error) != "CONFLICT":
+            raise
+    return await loader.get_loader_itx(project), loader
 
 
 def create_project(
@@ -216,4 +217,5 @@ def create_project(
 async def _create_project(slug: str, home: Path) -> Project:
     loader = get_loader(home)
     await loader.open()
-    return await (await loader.get_global_itx()).projects.create(slug)
+    itx: ItxSurface = await loader.get_global_itx()
+    return await itx.projects.create(slug, project_id=None)

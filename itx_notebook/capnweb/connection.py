@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, cast
 
+from itx_notebook.capnweb.forking import disown_socket, own_socket
 from itx_notebook.capnweb.paced import PacedSocket
 from itx_notebook.capnweb.transport import (
     ABNORMAL_CLOSURE,
@@ -152,6 +153,7 @@ class Connection:
         self._early = early
         self._on_end = on_end
         self._peer = get_peer_name(socket)
+        self._number = own_socket(socket.get_extra_info("socket"))
         socket.set_write_buffer_limits(self.options.high_water_bytes, self.options.low_water_bytes)
         socket.set_protocol(cast("asyncio.BaseProtocol", self))
 
@@ -179,6 +181,7 @@ class Connection:
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Say that it is over."""
+        disown_socket(self._number)
         self._is_ending = self._is_lost = True
         if self._timer is not None:
             self._timer.cancel()

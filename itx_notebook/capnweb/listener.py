@@ -31,6 +31,7 @@ from itx_notebook.capnweb.door import (
     Rules,
     report_defect,
 )
+from itx_notebook.capnweb.forking import disown_socket, own_socket
 from itx_notebook.capnweb.http1 import HandshakeRequest, Refusal
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, GOING_AWAY, TransportOptions
 from itx_notebook.capnweb.websocket import choose_frames
@@ -183,6 +184,8 @@ class Listener:
         """
         self._is_closing = True
         self._server.close()
+        for number in self._numbers:
+            disown_socket(number)
         try:
             async with asyncio.timeout(timeout):
                 for door in list(self._doors):
@@ -230,6 +233,7 @@ class Listener:
                 self._open_door, host, port, ssl=ssl, ssl_handshake_timeout=timeout, reuse_address=os.name == "posix"
             )
         self._name: Any = self._server.sockets[0].getsockname()
+        self._numbers = [own_socket(listening) for listening in self._server.sockets]
 
     # From the doors.
 

@@ -38,6 +38,7 @@ async def open_session(
     ssl: ssl_module.SSLContext | None = None,
     origin: str | None = None,
     subprotocols: Sequence[str] = (),
+    unix: str | os.PathLike[str] | None = None,
     open_timeout: float | None = 10.0,
     fast: bool | None = None,
     options: Options = _DEFAULT,
@@ -53,6 +54,8 @@ async def open_session(
         What the server gets as its main stub.
     headers, ssl, origin, subprotocols
         Of the WebSocket's handshake.
+    unix : path, optional
+        The Unix socket to connect to instead of the URL's host and port.
     open_timeout : float, optional
         Seconds for the server to be reached and to answer. ``None``: as long as it takes.
     fast : bool, optional
@@ -73,6 +76,7 @@ async def open_session(
         ssl=ssl,
         origin=origin,
         subprotocols=subprotocols,
+        unix=unix,
         options=fit(transport_options, options),
         open_timeout=open_timeout,
         fast=fast,

@@ -25,8 +25,8 @@ ConnectionStatus = Literal["idle", "connecting", "connected", "reconnecting", "r
 Dial = Callable[[bool], Awaitable[rpc.Session]]
 """Opens a session. Told whether credentials must be asked for anew, because the last ones were refused."""
 
-_FIRST_DELAY: Final = 0.5
-_LAST_DELAY: Final = 10.0
+FIRST_DELAY: Final = 0.5
+LAST_DELAY: Final = 10.0
 _JITTER: Final = 0.25
 """``refused``: the credentials were; nothing is dialled until ``reconnect()``. ``closed``: for good."""
 
@@ -82,9 +82,20 @@ class Connection:
         Where to, for people: a URL or a path, without secrets.
     clock : Clock
         Times the delays and probes.
+    first_delay, last_delay : float
+        Seconds between failed dials: the first doubles until it is the last, and each is up to a quarter longer.
     """
 
-    def __init__(self, dial: Dial, *, location: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        dial: Dial,
+        *,
+        location: str,
+        clock: Clock,
+        first_delay: float = FIRST_DELAY,
+        last_delay: float = LAST_DELAY,
+    ) -> None:
+        self._delays = (first_delay, last_delay)
         self.location = location
         self._dial = dial
         self.clock = clock
@@ -224,7 +235,7 @@ class Connection:
             self._dialling = self._spawn(self._keep_dialling())
 
     async def _keep_dialling(self) -> None:
-        delay = _FIRST_DELAY
+        delay, last_delay = self._delays
         is_second_try = False
         while True:
             try:
@@ -243,7 +254,7 @@ class Connection:
                 self._publish(session)
                 return
             await self.clock.sleep(delay * (1 + _JITTER * random.random()))  # noqa: S311  # spreads, hides nothing
-            delay = min(_LAST_DELAY, delay * 2)
+            delay = min(last_delay, delay * 2)
 
     def _judge(self, error: Exception, status: int | None) -> ItxError | None:
         """Return the refusal if trying again would change nothing."""

@@ -1,4 +1,4 @@
-"""One loader for each data directory of this process: it opens the embedded engine, gives out views, keeps the cache.
+"""One loader for each data directory of this process: it finds the engine, gives out views of it, keeps the cache.
 
 Handles, trees and prefetches of one directory share the loader, and so one engine and one query cache. A loader can be
 closed and opened again; what was made from it before (a tree in the notebook) then finds the new engine by itself.
@@ -12,20 +12,31 @@ import contextlib
 import os
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from itx_notebook._clock import SystemClock
 from itx_notebook._loop import is_on_io_loop, run_blocking
 from itx_notebook.doors import Deployment, ServerItx, get_global_itx, get_server_itx
 from itx_notebook.errors import ItxError, StoreError
 from itx_notebook.query import QueryClient
-from itx_notebook.types import ADMIN, Principal
+from itx_notebook.types import ADMIN, Principal, Project
+
+if TYPE_CHECKING:
+    from itx_notebook import capnweb as rpc
+    from itx_notebook.client.connection import Connection, Dial
+    from itx_notebook.client.local_door import LocalDoor
+    from itx_notebook.client.remote import RemoteItx
 
 __all__ = ["Loader", "close_loaders", "get_loader"]
 
 _TAKE_OVER: Final = 2.0
 """Seconds to wait for the owner of the store to go: a restarted kernel begins while the old one ends."""
 _TAKE_OVER_POLL: Final = 0.05
+_LAST_DELAY: Final = 0.4
+"""Seconds between two looks whether the owner is back, or gone, at the most."""
+
+View: TypeAlias = "ServerItx | RemoteItx"
+"""What answers a handle: the engine here, or another process."""
 
 _loaders: dict[Path, Loader] = {}
 
@@ -40,7 +51,11 @@ def get_loader(home: Path) -> Loader:
 
 
 class Loader:
-    """Access to one data directory, as the process's owner. On the I/O loop.
+    """Access to one data directory. On the I/O loop.
+
+    One process owns a store. The loader of the first is its **owner**: the engine runs here, and a private door is
+    open for others. Every later one is a **guest**, which goes through that door, and becomes the owner when the owner
+    goes, however it goes. What was made from the loader before works on.
 
     Attributes
     ----------
@@ -55,72 +70,177 @@ class Loader:
         self.queries = QueryClient(SystemClock())
         self._principal: Principal = ADMIN
         self._deployment: Deployment | None = None
-        self._opening: asyncio.Task[Deployment] | None = None
+        self._door: LocalDoor | None = None
+        self._connection: Connection | None = None
+        self._projects: dict[str, Project] = {}
+        self._opening: asyncio.Task[None] | None = None
 
     @property
     def is_open(self) -> bool:
-        """Whether the engine runs."""
+        """Whether the store can be reached: the engine runs here, or another process lets this one in."""
+        return self._deployment is not None or self._connection is not None
+
+    @property
+    def is_owner(self) -> bool:
+        """Whether the engine runs in this process."""
         return self._deployment is not None
 
-    async def open(self) -> Deployment:
-        """Open the engine, or give the one that is open. Concurrent callers share one attempt.
+    @property
+    def connection(self) -> Connection | None:
+        """A guest's way to the owner; stays with a guest that has become the owner."""
+        return self._connection
+
+    async def open(self) -> None:
+        """Open the engine, or the way to the process that has it. Concurrent callers share one attempt.
 
         Raises
         ------
         StoreError
-            The store is held by another process (which was given two seconds to go) or cannot be used.
+            The store cannot be used, or its owner lets nobody in and did not go within two seconds.
         """
-        if self._deployment is not None:
-            return self._deployment
+        if self.is_open:
+            return
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
-        return await asyncio.shield(self._opening)
+        await asyncio.shield(self._opening)
 
-    async def _open(self) -> Deployment:
+    async def _open(self) -> None:
         # Takes its outcome in by itself: everybody who waited may have gone, out of patience.
         try:
-            self._deployment = await _open_deployment(self.home)
-            return self._deployment
+            await self._own_or_visit()
         finally:
             self._opening = None
 
-    async def get_loader_itx(self, project_id_or_slug: str) -> ServerItx:
-        """The view of a project, for queries; raises the masked ``NOT_FOUND``, or says that the engine is closed."""
-        return get_server_itx(self._get_deployment(), project_id_or_slug, self._principal)
+    async def _own_or_visit(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + _TAKE_OVER
+        while True:
+            try:
+                await self._own()
+            except StoreError as error:
+                if not _is_held(error):
+                    raise
+                if await self._visit():
+                    return
+                if loop.time() >= deadline:
+                    raise
+            else:
+                return
+            await asyncio.sleep(_TAKE_OVER_POLL)
 
-    async def get_global_itx(self) -> ServerItx:
+    async def _own(self) -> Deployment:
+        """Take the store, if it is free, and let others in."""
+        # Here and below: what speaks over a wire is dear to import, and `import itx_notebook` opens none.
+        from itx_notebook.client.local_door import LocalDoor
+
+        deployment = await Deployment.open(self.home)
+        try:
+            self._door = await LocalDoor.open(deployment, self.home)
+        except BaseException:
+            await deployment.close()
+            raise
+        self._deployment = deployment
+        return deployment
+
+    async def _visit(self) -> bool:
+        """Go through the owner's door, if there is one."""
+        from itx_notebook.client.connection import Connection
+        from itx_notebook.client.local_door import dial_local_door
+
+        try:
+            session = await dial_local_door(self.home)
+        except OSError:
+            return False
+        self._connection = Connection(
+            _Reuse(session, self._dial),
+            location=str(self.home),
+            clock=self.queries.clock,
+            first_delay=_TAKE_OVER_POLL,
+            last_delay=_LAST_DELAY,
+        )
+        await self._connection.ready()
+        return True
+
+    async def _dial(self, _: bool) -> rpc.Session:  # noqa: FBT001  # whether credentials were refused: there are none
+        """Go to the owner; or, if there is none any more, become it, and go to oneself."""
+        from itx_notebook import capnweb as rpc
+        from itx_notebook.client.local_door import dial_local_door
+        from itx_notebook.doors.targets import ItxTarget
+        from itx_notebook.doors.websocket import door_options
+
+        try:
+            deployment = self._deployment or await self._own()
+        except StoreError as error:
+            if not _is_held(error):
+                raise
+            return await dial_local_door(self.home)
+        main = ItxTarget(get_global_itx(deployment, self._principal))
+        near, _far = rpc.memory_pair(None, main, right_options=door_options())
+        return near
+
+    async def get_loader_itx(self, project_id_or_slug: str) -> View:
+        """The view of a project, for queries; raises the masked ``NOT_FOUND``, or says that the engine is closed."""
+        if self._deployment is not None:
+            return get_server_itx(self._deployment, project_id_or_slug, self._principal)
+        from itx_notebook.client.remote import RemoteItx
+
+        connection = self._get_connection()
+        project = self._projects.get(project_id_or_slug)
+        if project is None:
+            view = await RemoteItx(connection).projects.get(project_id_or_slug)
+            if view.project is None:
+                return view
+            project = self._projects[project_id_or_slug] = view.project
+        return RemoteItx(connection, project)
+
+    async def get_global_itx(self) -> View:
         """The view of the whole store."""
-        return get_global_itx(self._get_deployment(), self._principal)
+        if self._deployment is not None:
+            return get_global_itx(self._deployment, self._principal)
+        from itx_notebook.client.remote import RemoteItx
+
+        return RemoteItx(self._get_connection())
 
     async def close(self) -> None:
         """Close the engine and free the store for others; :meth:`open` brings it back. Repeating is harmless."""
         if self._opening is not None:
             await asyncio.wait([self._opening])
+        connection, self._connection = self._connection, None
+        door, self._door = self._door, None
         deployment, self._deployment = self._deployment, None
+        if connection is not None:
+            await connection.close()
+        if door is not None:
+            await door.close()
         if deployment is not None:
             await deployment.close()
 
-    def _get_deployment(self) -> Deployment:
-        if self._deployment is None:
+    def _get_connection(self) -> Connection:
+        if self._connection is None:
             raise ItxError(
                 f"The embedded engine of {self.home} is closed.",
                 code="INTERNAL",
                 details={"home": str(self.home)},
                 hint="Connect again: %itx connect, or itx = itx_notebook.connect().",
             )
-        return self._deployment
+        return self._connection
 
 
-async def _open_deployment(home: Path) -> Deployment:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + _TAKE_OVER
-    while True:
-        try:
-            return await Deployment.open(home)
-        except StoreError as error:
-            if "owner" not in (error.details or {}) or loop.time() >= deadline:
-                raise
-        await asyncio.sleep(_TAKE_OVER_POLL)
+def _is_held(error: StoreError) -> bool:
+    """Whether another process has the store, rather than something being wrong with it."""
+    return "owner" in (error.details or {})
+
+
+class _Reuse:
+    """Gives the session out that there is already; dials when that is spent."""
+
+    def __init__(self, session: rpc.Session, dial: Dial) -> None:
+        self._session: rpc.Session | None = session
+        self._dial = dial
+
+    async def __call__(self, are_refused: bool) -> rpc.Session:  # noqa: FBT001  # as every dial is called
+        session, self._session = self._session, None
+        return session if session is not None and session.error is None else await self._dial(are_refused)
 
 
 async def close_loaders() -> None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import unquote
 
@@ -25,7 +26,7 @@ from itx_notebook.doors.targets import ItxTarget, tag_outbound_error
 from itx_notebook.errors import ItxError
 from itx_notebook.types import ADMIN, Principal
 
-__all__ = ["Authenticator", "OwnerOnly", "serve_deployment"]
+__all__ = ["Authenticator", "OwnerOnly", "door_options", "serve_deployment"]
 
 _JSON: Final = (("Content-Type", "application/json"),)
 
@@ -74,13 +75,6 @@ async def serve_deployment(
         What else :func:`itx_notebook.capnweb.serve` takes.
     """
     door = _Door(deployment, authenticator)
-    given = options or rpc.Options()
-    tagged = rpc.Options(
-        limits=given.limits,
-        peer_version=given.peer_version,
-        on_send_error=tag_outbound_error,
-        on_call_error=given.on_call_error,
-    )
     async with rpc.serve(
         _main_of,
         host,
@@ -88,10 +82,15 @@ async def serve_deployment(
         unix=unix,
         origins=origins,
         authenticate=door.admit,
-        options=tagged,
+        options=door_options(options),
         **arguments,
     ) as server:
         yield server
+
+
+def door_options(options: rpc.Options | None = None) -> rpc.Options:
+    """How the sessions of a door behave: `options`, and every error that leaves carries a code."""
+    return replace(options or rpc.Options(), on_send_error=tag_outbound_error)
 
 
 def _main_of(request: rpc.HandshakeRequest) -> Any:

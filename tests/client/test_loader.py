@@ -23,14 +23,13 @@ async def loader(home: Path) -> AsyncIterator[Loader]:
 
 async def test_loader_opens_at_the_first_asking_and_once_for_all(loader: Loader) -> None:
     was_open = loader.is_open
-    first, second, third = await asyncio.gather(loader.open(), loader.open(), loader.open())
-    assert [was_open, loader.is_open] == [False, True]
-    assert first is second is third is await loader.open()
+    await asyncio.gather(loader.open(), loader.open(), loader.open())
+    assert [was_open, loader.is_open, loader.is_owner] == [False, True, True]
 
 
 async def test_loader_that_was_closed_says_so_and_opens_again(loader: Loader) -> None:
-    deployment = await loader.open()
-    project = await deployment.directory.create("demo")
+    await loader.open()
+    project = await (await loader.get_global_itx()).projects.create("demo")
     await loader.close()
     await loader.close()
     for awaitable in (loader.get_loader_itx("demo"), loader.get_global_itx()):
