@@ -53,6 +53,15 @@ else
 	@ls tests/benchmarks/*.py | sed -E 's|.*/([a-z0-9_]+)\.py|  make bench NAME=\1|' | grep -v '=_'
 endif
 
+.PHONY: fuzz
+fuzz: $(INSTALLED) ## attack Cap'n Web's machine: [FRAMES=1000000] [SEED=1], or ATHERIS=1 [ARGS=-max_total_time=60]
+ifdef ATHERIS
+	$(PYTHON_BIN) -m pip install -qq --only-binary :all: atheris
+	$(PYTHON_BIN) -m tests.capnweb.fuzz --atheris $(ARGS)
+else
+	$(PYTHON_BIN) -m tests.capnweb.fuzz --frames $(or $(FRAMES),1000000) --seed $(or $(SEED),1)
+endif
+
 .PHONY: docs
 docs: setup ## build the documentation into build/docs; a warning is an error
 	@mkdir -p build

@@ -298,13 +298,13 @@ _STEPS: Final = (
 )
 _KEYS: Final = ("a", "b", "c", "", "toString", "__proto__", "toJSON", "cause", "errors", "args", "message", "__class__")
 _SCALARS: Final = (None, True, False, 0, 1, 3, -7, 0.5, 2**53, 2**70, "", "text", "\ud800", "x" * 300)
-_SPECIALS: Final = (
+_SPECIALS: Final[tuple[Any, ...]] = (
     *(["undefined"], ["inf"], ["-inf"], ["nan"], ["bigint", "123456789012345678901234567890"], ["date", 1e12]),
     *(["date", None], ["date", 9e15], ["bytes", "aGk"], ["bytes", "AAAAAAAAAAA", "Float64Array"], [[]], {}),
     *(["url", "https://example.org/"], ["headers", [["a", "b"]]], ["response", None, {"status": 404}]),
     ["request", "https://example.org/", {"body": "text", "headers": [["a", "b"]]}],
 )
-_NONSENSE: Final = (
+_NONSENSE: Final[tuple[Any, ...]] = (
     *([], [1], [[1], 2], ["nonsense"], ["bigint", "x"], ["bigint", "9" * 200], ["date", "x"], ["bytes", "a"], [None]),
     *(["error"], ["import"], ["export", 1], ["promise", 0], ["remap", 0], ["url", "x"], ["undefined", 1], ["inf", 1]),
     *(
@@ -435,13 +435,9 @@ def run_frames(frames: int, seed: int) -> Attack:
     return attack
 
 
-def run_atheris() -> None:
+def run_atheris(arguments: list[str]) -> None:
     """Let coverage guide raw bytes into machines, until interrupted or told otherwise by libFuzzer's options."""
     import atheris
-
-    with atheris.instrument_imports(include=["itx_notebook.capnweb.protocol"], enable_loader_override=False):
-        pass
-    atheris.instrument_all()
 
     def attack(data: bytes) -> None:
         watch = Watch()
@@ -452,9 +448,8 @@ def run_atheris() -> None:
         assert not any(SECRET.encode() in message for message in machine.outbox)
         check_end(machine, watch)
 
-    atheris.Setup(
-        [sys.argv[0], *(argument for argument in sys.argv[1:] if argument.startswith(("-", "/", ".")))], attack
-    )
+    atheris.instrument_all()
+    atheris.Setup([sys.argv[0], *arguments], attack)
     atheris.Fuzz()
 
 
@@ -464,9 +459,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--atheris", action="store_true")
-    options, _ = parser.parse_known_args()
+    options, rest = parser.parse_known_args()
     if options.atheris:
-        run_atheris()
+        run_atheris(rest)
     else:
         run_frames(options.frames, options.seed * 1_000_000)
 
