@@ -183,7 +183,7 @@ async def test_a_placeholder_is_of_no_use_afterwards(join: Joiner) -> None:
 
 async def test_a_map_runs_at_the_other_end_over_anything(join: Joiner) -> None:
     class Main(Api):
-        def counters(self) -> list[Counter]:
+        def make_counters(self) -> list[Counter]:
             return [self.make_counter(1), self.make_counter(2)]
 
         async def later(self) -> list[int]:
@@ -204,7 +204,7 @@ async def test_a_map_runs_at_the_other_end_over_anything(join: Joiner) -> None:
     assert await api.echo({"a": 2}).map(lambda item: api.square(item.a)) == 4
     assert await api.later().map(lambda n: api.square(n)) == [16, 25]
     assert await api.numbers.map(lambda n: api.square(n)) == [36, 49]
-    assert await api.counters().map(lambda counter: counter.increment(10)) == [11, 12]
+    assert await api.make_counters().map(lambda counter: counter.increment(10)) == [11, 12]
     assert await api.make_counter(3).map(lambda counter: counter.increment(10)) == 13
     assert await api.echo([1, [2, [3]]]).map(lambda item: item) == [1, [2, [3]]]
     await quiet()
