@@ -31,7 +31,7 @@ from itx_notebook.capnweb.protocol.machine import Machine
 from tests.capnweb.hostile.targets import SECRET, Main, Watch, find_miscounted, is_given
 from tests.capnweb.machines import check_tables, make_machine, receive, runtime_of
 
-__all__ = ["LIMITS", "Attack", "Mutator", "run_atheris", "run_session"]
+__all__ = ["LIMITS", "Attack", "Mutator", "check_end", "run_atheris", "run_session"]
 
 LIMITS: Final = Limits(
     max_message_bytes=20_000,
