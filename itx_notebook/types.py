@@ -148,7 +148,8 @@ class ItxDescription(_Value, frozen=True, kw_only=True):
     Attributes
     ----------
     context : str
-        ``"global"`` or the id of the project: the handle's authority.
+        ``"global"`` or the id of the project: the handle's authority. With ``:/path`` behind it if the handle was
+        asked for by a place in the project.
     access : "all" or tuple of str
         Ids of the projects it may narrow to.
     engine : str

@@ -6,11 +6,20 @@ error for it is built in ``errors.project_not_found``.
 
 from __future__ import annotations
 
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
+from itx_notebook.errors import ItxError
+from itx_notebook.streams.path import ROOT, parse_stream_path
 from itx_notebook.types import Principal, Project
 
-__all__ = ["ProjectAccess", "access_for_principal", "is_project_id", "may_access", "resolve_accessible_context"]
+__all__ = [
+    "Context",
+    "ProjectAccess",
+    "access_for_principal",
+    "is_project_id",
+    "may_access",
+    "resolve_accessible_context",
+]
 
 ProjectAccess = Literal["all"] | tuple[str, ...]
 """``"all"``, or the ids of the projects."""
@@ -24,6 +33,18 @@ class ProjectLookup(Protocol):
     def try_get(self, id_or_slug: str) -> Project | None:
         """The project with this id (if it looks like one) or slug."""
         ...
+
+
+class Context(NamedTuple):
+    """What a handle points at: a project, and the place in it from which paths are taken."""
+
+    project: Project
+    path: str = ROOT
+
+    @property
+    def name(self) -> str:
+        """The project's id; with the path behind a colon if that is not the root."""
+        return self.project.id if self.path == ROOT else f"{self.project.id}:{self.path}"
 
 
 def access_for_principal(principal: Principal | None) -> ProjectAccess:
@@ -45,10 +66,29 @@ def may_access(access: ProjectAccess, project_id: str) -> bool:
     return access == "all" or project_id in access
 
 
-def resolve_accessible_context(directory: ProjectLookup, access: ProjectAccess, id_or_slug: str) -> Project | None:
-    """The project that `id_or_slug` names, if there is one and `access` covers it; else ``None``.
+def resolve_accessible_context(directory: ProjectLookup, access: ProjectAccess, target: str) -> Context | None:
+    """The context that `target` names, if there is one and `access` covers it; else ``None``.
 
-    The look-up comes before the access check in every case.
+    One look-up in every case, and before the access check, so that no outcome costs more than another.
+
+    Parameters
+    ----------
+    target : str
+        A project's id, its slug, or ``<id>:/<path>``.
     """
-    project = directory.try_get(id_or_slug)
-    return project if project is not None and may_access(access, project.id) else None
+    name, path = _split(target)
+    project = directory.try_get(name)
+    if project is None or path is None or not may_access(access, project.id):
+        return None
+    return Context(project, path)
+
+
+def _split(target: str) -> tuple[str, str | None]:
+    """The project's part of `target`, and its path; ``None`` for one that is none."""
+    name, colon, path = target.partition(":")
+    if not colon or not is_project_id(name) or not path.startswith(ROOT):
+        return target, ROOT
+    try:
+        return name, parse_stream_path(path)
+    except ItxError:
+        return name, None

@@ -15,8 +15,15 @@ from typing import Final, Literal, SupportsIndex
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from itx_notebook.doors.access import ProjectAccess, access_for_principal, may_access, resolve_accessible_context
+from itx_notebook.doors.access import (
+    Context,
+    ProjectAccess,
+    access_for_principal,
+    may_access,
+    resolve_accessible_context,
+)
 from itx_notebook.doors.directory import GLOBAL_NAMESPACE, Directory
+from itx_notebook.doors.people import People
 from itx_notebook.doors.policy import AppendPolicy
 from itx_notebook.errors import ItxError, project_not_found
 from itx_notebook.streams import (
@@ -30,6 +37,7 @@ from itx_notebook.streams import (
     parse_stream_ref,
     parse_sub_path,
 )
+from itx_notebook.streams.path import ROOT
 from itx_notebook.streams.processors import Appendable, Attachment, Build
 from itx_notebook.streams.waiting import Predicate
 from itx_notebook.types import (
@@ -65,18 +73,19 @@ _OWN_STREAM: Final = AppendPolicy()
 
 
 class Deployment:
-    """An engine and its directory: what a door opens into."""
+    """An engine with its projects and people: what a door opens into."""
 
-    def __init__(self, engine: StreamEngine, directory: Directory) -> None:
+    def __init__(self, engine: StreamEngine, directory: Directory, people: People) -> None:
         self.engine = engine
         self.directory = directory
+        self.people = people
 
     @classmethod
     async def open(cls, home: Path) -> Deployment:
         """Open the store in `home` and fold its directory. Raises ``StoreError``."""
         engine = StreamEngine.open(home)
         try:
-            return cls(engine, await Directory.open(engine))
+            return cls(engine, await Directory.open(engine), await People.open(engine))
         except BaseException:
             await engine.close()
             raise
@@ -94,38 +103,52 @@ def get_server_itx(deployment: Deployment, project_id_or_slug: str, principal: P
 
 def get_global_itx(deployment: Deployment, principal: Principal) -> ServerItx:
     """The view of the whole deployment, as far as `principal` may see it."""
-    return ServerItx(deployment, project=None, access=access_for_principal(principal))
+    return ServerItx(deployment, context=None, access=access_for_principal(principal))
 
 
-def _narrow(deployment: Deployment, access: ProjectAccess, project_id_or_slug: str) -> ServerItx:
-    project = resolve_accessible_context(deployment.directory, access, project_id_or_slug)
-    if project is None:
-        raise project_not_found(project_id_or_slug)
-    return ServerItx(deployment, project=project, access=(project.id,))
+def _narrow(deployment: Deployment, access: ProjectAccess, target: str) -> ServerItx:
+    context = resolve_accessible_context(deployment.directory, access, target)
+    if context is None:
+        raise project_not_found(target)
+    return ServerItx(deployment, context=context, access=(context.project.id,))
 
 
 class ServerItx:
     """A view of one context: a project, or the whole deployment."""
 
-    def __init__(self, deployment: Deployment, *, project: Project | None, access: ProjectAccess) -> None:
+    def __init__(self, deployment: Deployment, *, context: Context | None, access: ProjectAccess) -> None:
         self.projects = ServerProjects(deployment, access)
         self.streams = ServerStreams(
-            deployment.engine, namespace=None if project is None else project.id, access=access
+            deployment.engine,
+            namespace=None if context is None else context.project.id,
+            access=access,
+            base=ROOT if context is None else context.path,
         )
         self._deployment = deployment
-        self._project = project
+        self._context = context
         self._access = access
 
     @property
     def project(self) -> Project | None:
         """The project it is narrowed to; ``None`` for the whole deployment."""
-        return self._project
+        return None if self._context is None else self._context.project
+
+    @property
+    def people(self) -> People:
+        """The users and tokens of the deployment; ``FORBIDDEN`` unless the view holds all of it."""
+        if self._context is not None or self._access != "all":
+            raise ItxError(
+                "This itx handle may not look after users and tokens.",
+                code="FORBIDDEN",
+                hint="That takes a handle on the whole deployment, and an admin.",
+            )
+        return self._deployment.people
 
     async def describe(self) -> ItxDescription:
         """What this view points at."""
-        engine, project = self._deployment.engine, self._project
+        engine, project = self._deployment.engine, self.project
         return ItxDescription(
-            context="global" if project is None else project.id,
+            context=GLOBAL_NAMESPACE if self._context is None else self._context.name,
             access=self._access,
             project=project,
             engine="embedded",
@@ -147,8 +170,23 @@ class ServerProjects:
 
     async def list(self, *, limit: int = 100, offset: int = 0) -> ProjectList:
         """A page of the accessible projects, in order of creation."""
-        visible = [project for project in self._deployment.directory.get_all() if may_access(self._access, project.id)]
-        return ProjectList(projects=tuple(visible[offset : offset + limit]), total=len(visible))
+        visible = self.get_all()
+        return ProjectList(projects=visible[offset : offset + limit], total=len(visible))
+
+    @property
+    def holds_all(self) -> bool:
+        """Whether the view holds the whole deployment rather than named projects."""
+        return self._access == "all"
+
+    def get_all(self) -> tuple[Project, ...]:
+        """The accessible projects, in order of creation."""
+        projects = self._deployment.directory.get_all()
+        return tuple(project for project in projects if may_access(self._access, project.id))
+
+    def get_slugs(self, project_ids: Iterable[str]) -> tuple[str, ...]:
+        """The slugs of accessible projects; of others their ids."""
+        slugs = {project.id: project.slug for project in self.get_all()}
+        return tuple(slugs.get(project_id, project_id) for project_id in project_ids)
 
     async def create(self, slug: str, *, project_id: str | None = None) -> Project:
         """Create a project; ``FORBIDDEN`` on a view that is limited to named projects."""
@@ -164,9 +202,10 @@ class ServerProjects:
 class ServerStreams:
     """The streams of a view's namespace."""
 
-    def __init__(self, engine: StreamEngine, *, namespace: str | None, access: ProjectAccess) -> None:
+    def __init__(self, engine: StreamEngine, *, namespace: str | None, access: ProjectAccess, base: str = ROOT) -> None:
         self._engine = engine
         self._access = access
+        self._base = base
         self._own = GLOBAL_NAMESPACE if namespace is None else namespace
         self._is_pinned = namespace is not None
 
@@ -190,8 +229,11 @@ class ServerStreams:
         return ServerStreams(self._engine, namespace=namespace, access=(namespace,))
 
     async def create(self, stream_path: str | None = None) -> StreamState:
-        """Let a stream exist, and give its state; of an existing one the state alone. Without a path, the root."""
-        return await self.get(parse_sub_path(stream_path, "/")).get_state()
+        """Let a stream exist, and give its state; of an existing one the state alone.
+
+        The path is taken from the view's own place; without one, it is that place: the root, mostly.
+        """
+        return await self.get(parse_sub_path(stream_path, self._base)).get_state()
 
     def register_processor(self, build: Build, *, name: str | None = None) -> str:
         """Make a processor known in this process; returns the name to configure streams with."""

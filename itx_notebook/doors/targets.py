@@ -13,7 +13,10 @@ from typing import Any, Final
 import msgspec
 
 from itx_notebook import capnweb as rpc
+from itx_notebook._clock import iso_from_ms
 from itx_notebook.doors.inprocess import ServerItx, ServerProjects, ServerStream, ServerStreams
+from itx_notebook.doors.people import People, Token, User
+from itx_notebook.doors.sessions import AuthError
 from itx_notebook.errors import ItxError, get_itx_error_code
 from itx_notebook.streams import CoreState, EventBatch, Subscription
 from itx_notebook.streams.event import parse_event
@@ -22,9 +25,12 @@ from itx_notebook.types import Project
 __all__ = [
     "CallbackSink",
     "ItxTarget",
+    "PeopleTarget",
     "StreamTarget",
     "StreamsTarget",
     "SubscriptionTarget",
+    "WireSubscription",
+    "parse_core_state",
     "parse_options",
     "tag_outbound_error",
     "to_wire",
@@ -38,6 +44,8 @@ def to_wire(value: Any) -> Any:
 
 def tag_outbound_error(error: BaseException) -> BaseException:
     """Give every error that leaves one of the five codes; text and code go out, stack and local hints do not."""
+    if isinstance(error, AuthError):
+        return rpc.RpcError(error.message)
     props: dict[str, Any] = {"code": get_itx_error_code(error) or "INTERNAL"}
     details = getattr(error, "details", None)
     if details is not None:
@@ -92,6 +100,11 @@ class ItxTarget(rpc.RpcTarget, naming="camel"):
         """The streams of its namespace."""
         return StreamsTarget(self._view.streams)
 
+    @property
+    def people(self) -> PeopleTarget:
+        """The users and tokens of the deployment: for whoever holds all of it."""
+        return PeopleTarget(self._view.people, self._view.projects)
+
 
 class ProjectsTarget(rpc.RpcTarget, naming="camel"):
     """The projects of a view."""
@@ -123,6 +136,75 @@ class ProjectsTarget(rpc.RpcTarget, naming="camel"):
 
 def _project_to_wire(project: Project) -> dict[str, Any]:
     return {**to_wire(project), "customHostname": None}
+
+
+class PeopleTarget(rpc.RpcTarget, naming="camel"):
+    """Users, memberships and tokens: this product's own, for its command line."""
+
+    def __init__(self, people: People, projects: ServerProjects) -> None:
+        self._people = people
+        self._projects = projects
+
+    def list_users(self) -> Any:
+        """Return every user."""
+        return [self._user_to_wire(user) for user in self._people.get_users()]
+
+    async def create_user(self, options: Any) -> Any:
+        """Create a user."""
+        given = parse_options(options, {"id": (str,), "name": (str,), "isAdmin": (bool,)}, "createUser")
+        user = await self._people.create_user(
+            given.get("id", ""), name=given.get("name", ""), is_admin=given.get("isAdmin", False)
+        )
+        return self._user_to_wire(user)
+
+    async def remove_user(self, user_id: Any) -> None:
+        """Remove a user with its memberships and tokens."""
+        await self._people.remove_user(str(user_id))
+
+    async def grant(self, user_id: Any, project: Any) -> Any:
+        """Make a user a member of a project."""
+        return self._user_to_wire(await self._people.grant(str(user_id), await self._get_id(project)))
+
+    async def revoke(self, user_id: Any, project: Any) -> Any:
+        """Take that back."""
+        return self._user_to_wire(await self._people.revoke(str(user_id), await self._get_id(project)))
+
+    def list_tokens(self, user_id: Any = None) -> Any:
+        """Return what is known of the tokens of a user, or of all."""
+        return [self._token_to_wire(token) for token in self._people.get_tokens(user_id)]
+
+    async def create_token(self, options: Any) -> Any:
+        """Make a token. The answer is the one place where it can be read."""
+        allowed = {"userId": (str,), "name": (str,), "projects": (list,), "expiresInSeconds": (int, float)}
+        given = parse_options(options, allowed, "createToken")
+        projects = given.get("projects")
+        token, text = await self._people.create_token(
+            given.get("userId", ""),
+            name=given.get("name", ""),
+            projects=None if projects is None else [await self._get_id(project) for project in projects],
+            expires_in=given.get("expiresInSeconds"),
+        )
+        return {**self._token_to_wire(token), "token": text}
+
+    async def revoke_token(self, token_id: Any) -> Any:
+        """Stop a token for good."""
+        return self._token_to_wire(await self._people.revoke_token(str(token_id)))
+
+    async def _get_id(self, project: Any) -> str:
+        found = (await self._projects.get(str(project))).project
+        assert found is not None  # noqa: S101  # what was narrowed has one
+        return found.id
+
+    def _user_to_wire(self, user: User) -> dict[str, Any]:
+        return {**to_wire(user), "projects": list(self._projects.get_slugs(user.projects))}
+
+    def _token_to_wire(self, token: Token) -> dict[str, Any]:
+        wire: dict[str, Any] = to_wire(token)
+        wire["expiresAt"] = None if token.expires_at_ms is None else iso_from_ms(token.expires_at_ms)
+        del wire["expiresAtMs"]
+        if token.projects is not None:
+            wire["projects"] = list(self._projects.get_slugs(token.projects))
+        return wire
 
 
 class StreamsTarget(rpc.RpcTarget, naming="camel"):
@@ -223,7 +305,7 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
         if "event" not in given:
             raise ItxError("reduce needs an event.", code="BAD_REQUEST")
         state = given.get("coreProcessorState")
-        parsed = None if state is None else _parse_core_state(state)
+        parsed = None if state is None else parse_core_state(state)
         return to_wire(await self._stream.reduce(parse_event(given["event"]), parsed))
 
     async def kill(self) -> None:
@@ -265,7 +347,7 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
         except BaseException:
             sink.close()
             raise
-        return SubscriptionTarget(subscription, sink)
+        return SubscriptionTarget(WireSubscription(subscription, sink))
 
 
 class CallbackSink:
@@ -310,21 +392,54 @@ class CallbackSink:
         rpc.dispose(self._callback)
 
 
-class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
-    """An open subscription. Letting go of it does not end it: that is what ``unsubscribe`` is for."""
+class WireSubscription:
+    """An open subscription of a peer: the stream's side of it, and the peer's function."""
+
+    __slots__ = ("_sink", "_subscription")
 
     def __init__(self, subscription: Subscription, sink: CallbackSink) -> None:
         self._subscription = subscription
         self._sink = sink
 
+    @property
+    def key(self) -> str:
+        """The key it is under."""
+        return self._subscription.key
+
+    @property
+    def stream_max_offset(self) -> int:
+        """The highest offset when it was opened."""
+        return self._subscription.stream_max_offset
+
+    @property
+    def is_open(self) -> bool:
+        """Whether this very subscription is still served."""
+        return not self._subscription.closed.is_set()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it ended, if neither side asked for that."""
+        return self._subscription.error
+
     async def unsubscribe(self) -> None:
-        """End it."""
+        """End it, and give the peer's function back. Repeating is harmless."""
         await self._subscription.unsubscribe()
         self._sink.close()
 
+
+class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
+    """An open subscription. Letting go of it does not end it: that is what ``unsubscribe`` is for."""
+
+    def __init__(self, subscription: WireSubscription) -> None:
+        self._subscription = subscription
+
+    async def unsubscribe(self) -> None:
+        """End it."""
+        await self._subscription.unsubscribe()
+
     def ping(self) -> bool:
         """Tell whether this very subscription is still served."""
-        return not self._subscription.closed.is_set()
+        return self._subscription.is_open
 
 
 def _public_batch_to_wire(batch: EventBatch) -> rpc.Prepared:
@@ -335,7 +450,8 @@ def _public_state_to_wire(batch: EventBatch) -> rpc.Prepared:
     return rpc.prepare(to_wire(batch.public.state))
 
 
-def _parse_core_state(value: dict[str, Any]) -> CoreState:
+def parse_core_state(value: dict[str, Any]) -> CoreState:
+    """Return a core state that a peer sent; ``BAD_REQUEST`` if it is none."""
     try:
         return msgspec.convert(value, CoreState)
     except msgspec.ValidationError as error:

@@ -1,42 +1,54 @@
-"""The WebSocket door: who asks is settled in the handshake, and the main object of the session is the handle.
+"""The WebSocket door: from a request to the main object of its session, or to a refusal.
 
-========================  ============================================  =====================================
-path                      who                                           main object
-========================  ============================================  =====================================
-``/api/itx``              anybody signed in                             the whole deployment, as far as it may see
-``/api/itx/<project>``    who may see the project, by id or slug        that project
-========================  ============================================  =====================================
+=========================  ============================================  ==========================================
+path                       who                                           main object
+=========================  ============================================  ==========================================
+``/api/itx``               anybody signed in                             the whole deployment, as far as they may see
+``/api/itx/<project>``     who may see the project, by id or slug        that project
+``/api``                   anybody                                       ``authenticate``, which gives the rest (v4)
+``/api/streams/<path>``    admins                                        the engine's own RPC of one stream
+=========================  ============================================  ==========================================
 
-401 says that nobody is signed in. 404 says that there is no such project or that it is not yours, and does not say
-which. The same paths answer POST with an HTTP batch. Source: the June-2026 itx kernel.
+401 says that nobody is signed in. 404 says that there is no such thing or that it is not yours, and does not say
+which. The same paths answer POST with an HTTP batch. Source: the June-2026 itx kernel, and July's for ``/api``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final, Protocol
-from urllib.parse import unquote
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote
 
 from itx_notebook import capnweb as rpc
+from itx_notebook.doors.access import access_for_principal
+from itx_notebook.doors.credentials import (
+    Authenticator,
+    Credentials,
+    Grant,
+    as_grant,
+    format_admin_cookie,
+    get_bearer,
+)
+from itx_notebook.doors.directory import GLOBAL_NAMESPACE
+from itx_notebook.doors.engine_rpc import EngineStreamTarget
 from itx_notebook.doors.inprocess import Deployment, get_global_itx, get_server_itx
+from itx_notebook.doors.sessions import Admission, Sessions
 from itx_notebook.doors.targets import ItxTarget, tag_outbound_error
+from itx_notebook.doors.v4 import RootTarget
 from itx_notebook.errors import ItxError
+from itx_notebook.streams import parse_stream_path
 from itx_notebook.types import ADMIN, Principal
 
-__all__ = ["Authenticator", "OwnerOnly", "door_options", "serve_deployment"]
+__all__ = ["Authenticator", "OwnerOnly", "Page", "door_options", "serve_deployment"]
 
 _JSON: Final = (("Content-Type", "application/json"),)
+_COOKIE_BODY_MAX: Final = 4096
 
-
-class Authenticator(Protocol):
-    """Tells who is calling."""
-
-    async def identify(self, request: rpc.HandshakeRequest) -> Principal | None:
-        """Return the principal of a request; ``None`` for nobody."""
-        ...
+Page = Callable[[rpc.HandshakeRequest], Awaitable[rpc.PostAnswer]]
+"""Answers a GET of one path; raises ``Refusal``."""
 
 
 class OwnerOnly:
@@ -57,6 +69,9 @@ async def serve_deployment(
     unix: str | os.PathLike[str] | None = None,
     origins: Sequence[str] | None = None,
     options: rpc.Options | None = None,
+    sessions: Sessions | None = None,
+    pages: dict[str, Page] | None = None,
+    is_secure: Callable[[rpc.HandshakeRequest], bool] = lambda request: request.is_secure,
     **arguments: Any,
 ) -> AsyncIterator[rpc.Server]:
     """Serve a deployment on one port, or on a Unix socket.
@@ -66,26 +81,42 @@ async def serve_deployment(
     deployment : Deployment
         What is behind the door. Closing it is the caller's, after the door is closed.
     authenticator : Authenticator
-        Tells who is calling.
+        Tells who is calling. If it is a :class:`Credentials`, ``/api`` and the admin's cookie work too.
     host, port, unix, origins
         Where to listen, and the web pages that may connect.
     options : Options, optional
         Limits of a session. Errors are tagged with their code in any case.
+    sessions : Sessions, optional
+        Keeps the open sessions; one of the door's own if ``None``.
+    pages : dict, optional
+        What else answers GET, by path: health, metrics.
+    is_secure : callable, optional
+        Whether a request came over TLS, all the way from the browser.
     **arguments
         What else :func:`itx_notebook.capnweb.serve` takes.
     """
-    door = _Door(deployment, authenticator)
-    async with rpc.serve(
-        _main_of,
-        host,
-        port,
-        unix=unix,
-        origins=origins,
-        authenticate=door.admit,
-        options=door_options(options),
-        **arguments,
-    ) as server:
-        yield server
+    kept = sessions or Sessions(deployment.people, deployment.engine.clock)
+    door = _Door(deployment, authenticator, pages or {}, is_secure)
+
+    def note(session: rpc.Session, request: rpc.HandshakeRequest) -> None:
+        kept.add(session, request.principal)
+
+    try:
+        async with rpc.serve(
+            _main_of,
+            host,
+            port,
+            unix=unix,
+            origins=origins,
+            authenticate=door.admit,
+            on_request=door.answer,
+            on_session=note,
+            options=door_options(options),
+            **arguments,
+        ) as server:
+            yield server
+    finally:
+        kept.close()
 
 
 def door_options(options: rpc.Options | None = None) -> rpc.Options:
@@ -95,27 +126,106 @@ def door_options(options: rpc.Options | None = None) -> rpc.Options:
 
 def _main_of(request: rpc.HandshakeRequest) -> Any:
     """What :meth:`_Door.admit` decided."""
-    return request.principal
+    return request.principal.main
 
 
 class _Door:
-    """From a request to the main object of its session, or to a refusal."""
+    """Decides on each request, in the order the original does: path, cookie, who, what, method."""
 
-    def __init__(self, deployment: Deployment, authenticator: Authenticator) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        authenticator: Authenticator,
+        pages: dict[str, Page],
+        is_secure: Callable[[rpc.HandshakeRequest], bool],
+    ) -> None:
         self._deployment = deployment
         self._authenticator = authenticator
+        self._credentials = authenticator if isinstance(authenticator, Credentials) else None
+        self._pages = pages
+        self._is_secure = is_secure
 
-    async def admit(self, request: rpc.HandshakeRequest) -> rpc.RpcTarget:
-        """Return the main object for `request`; raise :class:`Refusal`."""
-        parts = request.path.strip("/").split("/")
-        if parts[:2] != ["api", "itx"] or len(parts) > 3:
-            raise rpc.Refusal(404, '{"error": "not found"}', _JSON)
-        principal = await self._authenticator.identify(request)
-        if principal is None:
-            raise rpc.Refusal(401, "Unauthorized")
-        if len(parts) == 2:
-            return ItxTarget(get_global_itx(self._deployment, principal))
+    async def admit(self, request: rpc.HandshakeRequest) -> Admission:
+        """Return what a session begins with; raise :class:`Refusal`."""
+        match request.path.strip("/").split("/"):
+            case ["api"]:
+                return self._admit_anybody(request)
+            case ["api", "itx"]:
+                grant = await self._identify(request)
+                return Admission("june", ItxTarget(get_global_itx(self._deployment, grant.principal)), grant)
+            case ["api", "itx", target]:
+                grant = await self._identify(request)
+                return Admission("june", self._narrow(unquote(target), grant), grant)
+            case ["api", "streams", path]:
+                return self._admit_to_stream(request, path, await self._identify(request))
+            case _:
+                raise _not_found()
+
+    def _admit_anybody(self, request: rpc.HandshakeRequest) -> Admission:
+        if self._credentials is None:
+            raise _not_found()
+        admission = Admission("v4")
+        admission.main = RootTarget(self._deployment, self._credentials, request, admission)
+        return admission
+
+    def _narrow(self, target: str, grant: Grant) -> ItxTarget:
         try:
-            return ItxTarget(get_server_itx(self._deployment, unquote(parts[2]), principal))
+            return ItxTarget(get_server_itx(self._deployment, target, grant.principal))
         except ItxError:
             raise rpc.Refusal(404, '{"code": "NOT_FOUND", "error": "Context not found"}', _JSON) from None
+
+    def _admit_to_stream(self, request: rpc.HandshakeRequest, path: str, grant: Grant) -> Admission:
+        # Of streams, too, nobody is told which there are that are not theirs.
+        if access_for_principal(grant.principal) != "all":
+            raise _not_found()
+        namespaces = parse_qs(request.query, max_num_fields=8).get("namespace", [GLOBAL_NAMESPACE])
+        try:
+            stream = self._deployment.engine.stream(namespaces[-1], parse_stream_path(unquote(path)))
+        except ItxError as error:
+            raise rpc.Refusal(400, error.message) from None
+        admission = Admission("engine", grant=grant)
+        admission.main = EngineStreamTarget(stream, admission)
+        return admission
+
+    async def _identify(self, request: rpc.HandshakeRequest) -> Grant:
+        grant = as_grant(await self._authenticator.identify(request))
+        if grant is None:
+            raise rpc.Refusal(401, "Unauthorized")
+        return grant
+
+    async def answer(self, request: rpc.HandshakeRequest, read_body: rpc.ReadBody) -> rpc.PostAnswer | None:
+        """Answer a request that is no handshake; ``None`` leaves a POST to be taken for a batch."""
+        if request.path == "/api/itx/admin-cookie" and self._credentials is not None:
+            return await self._answer_cookie(request, read_body)
+        if request.method == "POST":
+            return None
+        page = self._pages.get(request.path)
+        if page is not None and request.method == "GET":
+            return await page(request)
+        admission = await self.admit(request)
+        only = "WebSocket requests" if admission.dialect == "v4" else "POST or WebSocket requests"
+        raise rpc.Refusal(400, f"This endpoint only accepts {only}.")
+
+    async def _answer_cookie(self, request: rpc.HandshakeRequest, read_body: rpc.ReadBody) -> rpc.PostAnswer:
+        assert self._credentials is not None  # noqa: S101  # asked by the caller
+        if request.method == "OPTIONS":
+            allowed = [
+                ("Access-Control-Allow-Methods", "POST, OPTIONS"),
+                ("Access-Control-Allow-Headers", "Authorization, Content-Type"),
+                ("Access-Control-Allow-Credentials", "true"),
+            ]
+            return 204, allowed, b""
+        if request.method != "POST":
+            raise rpc.Refusal(405, "POST the admin secret.", [("Allow", "POST, OPTIONS")])
+        secret = get_bearer(request)
+        if secret is None:
+            secret = (await read_body(_COOKIE_BODY_MAX)).decode(errors="replace").strip()
+        if not self._credentials.is_admin_secret(secret):
+            raise rpc.Refusal(401, "Unauthorized")
+        cookie = format_admin_cookie(secret, is_secure=self._is_secure(request))
+        headers = [*_JSON, ("Set-Cookie", cookie), ("Cache-Control", "no-store")]
+        return 200, [*headers, ("Access-Control-Allow-Credentials", "true")], b'{"ok": true}'
+
+
+def _not_found() -> rpc.Refusal:
+    return rpc.Refusal(404, '{"error": "not found"}', _JSON)

@@ -162,10 +162,19 @@ class _CountingDirectory:
 def test_resolving_when_it_fails_costs_the_same_lookup_as_when_it_succeeds() -> None:
     accesses: tuple[ProjectAccess, ...] = ("all", (), (OTHER_ID,), (PROJECT_ID,))
     for access in accesses:
-        for given in (PROJECT_SLUG, PROJECT_ID, "unknown"):
+        for given in (PROJECT_SLUG, PROJECT_ID, "unknown", f"{PROJECT_ID}:/a", f"{PROJECT_ID}:/A", "prj_no:/a"):
             directory = _CountingDirectory()
             resolve_accessible_context(directory, access, given)
-            assert directory.asked == [given]
+            assert directory.asked == [given.partition(":")[0]]
+
+
+async def test_place_in_a_project_is_reached_by_its_id_and_path(deployment: Deployment) -> None:
+    itx = get_server_itx(deployment, f"{PROJECT_ID}:/agents/slack", MEMBER)
+    facts = await itx.describe()
+    assert (facts.context, facts.access) == (f"{PROJECT_ID}:/agents/slack", (PROJECT_ID,))
+    assert (await itx.streams.create()).path == "/agents/slack"
+    assert (await itx.streams.create("log")).path == "/agents/slack/log"
+    assert (await itx.streams.create("/else")).path == "/else"
 
 
 async def test_global_streams_without_full_access_are_forbidden(deployment: Deployment) -> None:
