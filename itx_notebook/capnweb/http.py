@@ -44,6 +44,7 @@ async def answer_batch(body: bytes, main: Any, *, options: Options = _DEFAULT) -
     Cancelling is safe: what runs goes on, and nobody hears of it.
     """
     machine = _make_machine(main, options, lambda: None)
+    machine.sends_streams = False
     try:
         for line in body.split(b"\n"):
             if line.strip():

@@ -67,7 +67,9 @@ class Pump:
                 raise ValueError(f"{name} is {value!r}; it is a positive number.")
         self.error: Exception | None = None
         self.in_flight = 0
-        self._stub = stub.dup()
+        # Not `stub.dup()`: a method taken off its object would be called without it.
+        self._hook = stub._hook.dup()
+        self._path = stub._path
         self._runtime = find_runtime(stub._hook)
         self._window = window
         self._max_batch = max_batch
@@ -151,7 +153,7 @@ class Pump:
                 items.popleft()
             self.in_flight += 1
             try:
-                self._stub._hook.stream(self._stub._path, Payload([batch], self._runtime), self)
+                self._hook.stream(self._path, Payload([batch], self._runtime), self)
             except (TypeError, ValueError, RpcError) as error:
                 self.reject(error)
 
@@ -163,7 +165,7 @@ class Pump:
 
     def _let_go(self) -> None:
         self._items.clear()
-        self._stub._hook.dispose()
+        self._hook.dispose()
 
     def _tell(self) -> None:
         changed, self._changed = self._changed, None

@@ -362,6 +362,8 @@ class Machine:
         self.error: Exception | None = None
         self.settled_imports = 0
         """How many results came in: after each, somebody here may have something to say at once."""
+        self.sends_streams = True
+        """Whether the peer can still acknowledge, and write, once it is answered; a batch's client cannot."""
         self.owner: object = None
         """The driver, for who holds a stub and wants the session."""
         self._wake = wake
@@ -605,14 +607,18 @@ class Machine:
         return ["export", self._give(take_reference(target, self.runtime, for_call=serializer.for_call), serializer)]
 
     def encode_readable(self, readable: Readable, serializer: Serializer) -> Any:
-        """Return the expression of a stream to be read at the peer: a pipe, into which it is pumped from then on."""
-        if self._unreachable is not None:
-            raise RpcError(f"A stream cannot be sent: {self._unreachable}")
+        """Return the expression of a stream to be read at the peer: a pipe, into which it is carried from then on."""
+        self._check_streams()
         source = readable.hand_over()
         pipe = self._open_pipe()
         serializer.undo += (readable.take_back, pipe.dispose)
         serializer.after.append(lambda: Carrier(source, Writer(pipe, self.runtime), self.runtime))
         return ["readable", self._last_call]
+
+    def _check_streams(self) -> None:
+        if self._unreachable is not None or not self.sends_streams:
+            reason = self._unreachable or "the peer only hears one answer, and has stopped talking"
+            raise RpcError(f"A stream cannot be sent: {reason}")
 
     def _open_pipe(self) -> ImportHook:
         self._post(["pipe"])
@@ -622,6 +628,7 @@ class Machine:
 
     def encode_writable(self, writable: Writable, serializer: Serializer) -> Any:
         """Return the expression of a stream to be written at the peer: an object, whose calls go to the sink."""
+        self._check_streams()
         sink = writable.hand_over()
         serializer.undo.append(writable.take_back)
         channel = Channel(self.runtime)
