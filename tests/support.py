@@ -16,7 +16,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from itx_notebook._loop import run_blocking
-from itx_notebook.client import close_loaders
+from itx_notebook.client import Loader, close_loaders
 from itx_notebook.doors import Deployment
 from itx_notebook.errors import ItxError
 from itx_notebook.testing.clock import settle
@@ -67,6 +67,13 @@ async def get_async_refusal(awaitable: Any) -> ItxError:
     with pytest.raises(ItxError) as caught:
         await awaitable
     return caught.value
+
+
+async def open_owned(loader: Loader) -> Deployment:
+    """Open a loader whose process owns the store, and give what it opened."""
+    await loader.open()
+    assert loader.deployment is not None
+    return loader.deployment
 
 
 class OtherProcess:

@@ -86,6 +86,11 @@ class Loader:
         return self._deployment is not None
 
     @property
+    def deployment(self) -> Deployment | None:
+        """What the owner has open; ``None`` for a guest."""
+        return self._deployment
+
+    @property
     def connection(self) -> Connection | None:
         """A guest's way to the owner; stays with a guest that has become the owner."""
         return self._connection

@@ -56,4 +56,3 @@ def test_a_socket_is_forgotten_as_often_as_one_likes() -> None:
         disown_socket(number)
         disown_socket(number)
         assert number == near.fileno()
-

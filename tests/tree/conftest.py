@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from itx_notebook.client.loader import Loader
-from itx_notebook.doors import ServerStream
+from itx_notebook.handle.surface import StreamSurface
 from itx_notebook.query import QueryClient
 from itx_notebook.streams import Stream
 from itx_notebook.testing import FakeClock
@@ -17,6 +17,7 @@ from itx_notebook.testing.clock import settle
 from itx_notebook.tree import LiveTree, Snapshot
 from itx_notebook.tree.live import FRAME
 from itx_notebook.types import Event, Project
+from tests.support import open_owned
 from tests.tree.applier import apply_patch
 
 
@@ -60,11 +61,11 @@ class World:
         self.project = project
         self._trees: list[LiveTree] = []
 
-    async def get_stream(self, path: str) -> ServerStream:
+    async def get_stream(self, path: str) -> StreamSurface:
         return (await self.loader.get_loader_itx(self.project.id)).streams.get(path)
 
     async def get_actor(self, path: str) -> Stream:
-        return (await self.loader.open()).engine.stream(self.project.id, path)
+        return (await open_owned(self.loader)).engine.stream(self.project.id, path)
 
     async def append(self, path: str, count: int = 1) -> None:
         stream = await self.get_stream(path)
@@ -72,7 +73,7 @@ class World:
         await self.settle()
 
     async def settle(self) -> None:
-        await (await self.loader.open()).engine.settle()
+        await (await open_owned(self.loader)).engine.settle()
         await settle()
 
     async def pass_frames(self, count: int = 2) -> None:
@@ -113,7 +114,7 @@ async def world(home: Path, clock: FakeClock) -> AsyncIterator[World]:
     """Streams ``/``, ``/agents``, ``/agents/a``, ``/agents/b``, ``/orders``."""
     loader = Loader(home)
     loader.queries = QueryClient(clock)
-    deployment = await loader.open()
+    deployment = await open_owned(loader)
     world = World(loader, clock, await deployment.directory.create("demo"))
     for path in ("/agents/a", "/agents/b", "/orders"):
         await world.append(path)

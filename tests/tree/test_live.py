@@ -10,7 +10,7 @@ from itx_notebook.testing import FakeClock
 from itx_notebook.tree import LiveTree, render_text
 from itx_notebook.tree.live import FRAME
 from itx_notebook.types import Event, Project
-from tests.support import gather
+from tests.support import gather, open_owned
 from tests.tree.conftest import View, World
 
 
@@ -379,7 +379,7 @@ async def test_project_that_cannot_be_resolved_is_an_error_on_the_root(world: Wo
 
 async def _get_followed(world: World) -> list[str]:
     """The paths somebody is connected to."""
-    engine = (await world.loader.open()).engine
+    engine = (await open_owned(world.loader)).engine
     return sorted(stream.path for stream in engine._streams.values() if stream.connections)
 
 

@@ -15,7 +15,7 @@ from itx_notebook._loop import run_blocking
 from itx_notebook.client import get_loader
 from itx_notebook.notebook import NotebookItx, connect
 from itx_notebook.widgets import StreamTreeBrowser
-from tests.support import close_engines, on_io_loop
+from tests.support import close_engines, on_io_loop, open_owned
 
 WAIT = 5.0
 
@@ -102,7 +102,7 @@ def itx(home: Path) -> Iterator[NotebookItx]:
 
 async def _settle(home: Path) -> None:
     """Until the announcements of the new streams are written."""
-    await (await get_loader(home).open()).engine.settle()
+    await (await open_owned(get_loader(home))).engine.settle()
 
 
 @pytest.fixture
