@@ -330,7 +330,7 @@ class People:
             self._hashes.pop(token_id, None)
 
     def _hash(self, token_id: str, secret: str) -> str:
-        return hmac.new(self._key, f"{token_id}_{secret}".encode(), hashlib.sha256).hexdigest()
+        return hmac.new(self._key, f"{token_id}_{secret}".encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def _check_name(name: str) -> None:
