@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from itx_notebook._clock import Clock
 from itx_notebook.errors import ItxError
@@ -13,13 +13,13 @@ from itx_notebook.streams.processors import ProcessorHost
 from itx_notebook.streams.storage import Snapshot
 from itx_notebook.types import Event, StreamEvent
 
-if TYPE_CHECKING:
-    from itx_notebook.streams.stream import Stream
-
 __all__ = ["Host"]
 
+S = TypeVar("S")
+"""The actor."""
 
-class Host(LogStore, Protocol):
+
+class Host(LogStore, Protocol[S]):
     """What a stream asks of its engine."""
 
     @property
@@ -32,7 +32,7 @@ class Host(LogStore, Protocol):
         """Its time."""
         ...
 
-    def stream(self, namespace: str, path: str) -> Stream:
+    def stream(self, namespace: str, path: str) -> S:
         """The actor of another stream."""
         ...
 
@@ -45,17 +45,15 @@ class Host(LogStore, Protocol):
         """Wait until no commit is under way."""
         ...
 
-    def commit(
-        self, stream: Stream, events: Sequence[Event], *, wake: bool = False
-    ) -> asyncio.Future[list[StreamEvent]]:
+    def commit(self, stream: S, events: Sequence[Event], *, wake: bool = False) -> asyncio.Future[list[StreamEvent]]:
         """Append checked events, all or none."""
         ...
 
-    async def end_life(self, stream: Stream, error: ItxError, *, erase: bool) -> None:
+    async def end_life(self, stream: S, error: ItxError, *, erase: bool) -> None:
         """Refuse what waits for a stream, erase it if asked, and end its incarnation, all between two commits."""
         ...
 
-    async def save_snapshot(self, stream: Stream, snapshot: Snapshot) -> None:
+    async def save_snapshot(self, stream: S, snapshot: Snapshot) -> None:
         """Store how far a processor has come."""
         ...
 
@@ -63,6 +61,6 @@ class Host(LogStore, Protocol):
         """Run background work that the engine's end waits for."""
         ...
 
-    def note_loaded(self, stream: Stream) -> None:
+    def note_loaded(self, stream: S) -> None:
         """Take notice that the state of a stream is in memory now; others may be told to let go of theirs."""
         ...

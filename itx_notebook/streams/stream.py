@@ -66,7 +66,7 @@ class Stream:
         "path",
     )
 
-    def __init__(self, engine: Host, namespace: str, path: str) -> None:
+    def __init__(self, engine: Host[Stream], namespace: str, path: str) -> None:
         self.namespace = namespace
         self.path = path
         self.life = 0
