@@ -20,7 +20,8 @@ from itx_notebook.capnweb.memory import open_memory_transports
 from itx_notebook.capnweb.protocol.errors import RpcError
 from itx_notebook.capnweb.protocol.hooks import Proxy
 from itx_notebook.capnweb.protocol.limits import Limits
-from itx_notebook.capnweb.protocol.machine import ImportHook, Machine, Options, Stats
+from itx_notebook.capnweb.protocol.machine import Machine, Options, Stats
+from itx_notebook.capnweb.protocol.tables import ImportHook
 from itx_notebook.capnweb.runtime import AsyncioRuntime
 from itx_notebook.capnweb.stub import RpcPromise, RpcStub
 from itx_notebook.capnweb.transport import NORMAL_CLOSURE, Transport, TransportOptions

@@ -15,10 +15,10 @@ from typing import Any, ClassVar, Final, Self
 from itx_notebook.capnweb.protocol import recording
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Registration, Runtime
 from itx_notebook.capnweb.protocol.limits import Limits
-from itx_notebook.capnweb.protocol.machine import ImportHook
 from itx_notebook.capnweb.protocol.payload import CALLABLES, Payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
+from itx_notebook.capnweb.protocol.tables import ImportHook
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.protocol.values import Request, Response
 from itx_notebook.capnweb.runtime import AsyncioRuntime, get_runtime

@@ -32,15 +32,16 @@ from itx_notebook.capnweb.protocol.errors import (
 )
 from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
 from itx_notebook.capnweb.protocol.flow import Meter
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Reader, Registration, Runtime, Waiter
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
 from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.local import ValueHook
 from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
-from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, hand_out, take_reference
+from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
 from itx_notebook.capnweb.protocol.pending import CANCELLED, PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.pumps import Carrier, feed, read_blob
 from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, HoldsReferences, Serializer, encode_error
+from itx_notebook.capnweb.protocol.tables import Answer, Export, Import, ImportHook
 from itx_notebook.capnweb.protocol.wire import MAX_SAFE_INTEGER, decode, encode
 from itx_notebook.capnweb.protocol.writers import Writer
 
@@ -97,234 +98,6 @@ class Options:
             raise ValueError(f"peer_version is {self.peer_version!r}; it is '0.8' or '0.12'.")
 
 
-class _Export:
-    """An object the peer may refer to."""
-
-    __slots__ = ("hook", "is_pulled", "readable", "refcount", "unread_bytes")
-
-    def __init__(self, hook: Hook) -> None:
-        self.hook = hook
-        self.refcount = 1
-        self.is_pulled = False
-        self.unread_bytes = 0
-        """Of what a ``stream`` message made: what it counts until it is answered, and forgotten."""
-        self.readable: Readable | None = None
-        """Of a pipe: its readable end, until that is taken."""
-
-
-class _Import:
-    """An object of the peer's, or the result of a call to it."""
-
-    __slots__ = (
-        "id",
-        "is_promise",
-        "is_pulled",
-        "is_stream",
-        "local_refs",
-        "machine",
-        "registrations",
-        "remote_refs",
-        "resolution",
-        "waiters",
-    )
-
-    def __init__(self, machine: Machine, import_id: int, *, is_promise: bool) -> None:
-        self.machine = machine
-        self.id = import_id
-        self.is_promise = is_promise
-        self.is_pulled = False
-        self.is_stream = False
-        self.local_refs = 0
-        self.remote_refs = 1
-        self.resolution: Hook | None = None
-        self.waiters: list[Waiter] | None = None
-        self.registrations: list[Registration] | None = None
-
-    def settle(self, hook: Hook) -> None:
-        """Become `hook`: wake who waits."""
-        self.resolution = hook
-        waiters, self.waiters = self.waiters, None
-        registrations, self.registrations = self.registrations, None
-        if waiters:
-            for waiter in waiters:
-                hook.pull(waiter)
-        if registrations:
-            for registration in registrations:
-                owner, registration.owner = registration.owner, None
-                if owner is None:
-                    continue
-                # If what this became is of the same session, the callback keeps its place among the others.
-                hook.on_broken(registration)
-                if registration.owner is not owner:
-                    owner.pop(registration, None)
-
-
-class ImportHook(Hook):
-    """One local reference to an object of the peer's."""
-
-    __slots__ = ("_entry",)
-
-    def __init__(self, entry: _Import) -> None:
-        self._entry: _Import | None = entry
-        entry.local_refs += 1
-
-    def invoke(self, path: Path, values: list[Any]) -> Hook:
-        entry = self._entry
-        if entry is None:
-            return ErrorHook(RpcDisposed())
-        if entry.resolution is not None:
-            return self.unwrap().invoke(path, values)
-        return entry.machine.send_call(entry.id, path, values)
-
-    def call(self, path: Path, args: Payload) -> Hook:
-        entry = self._entry
-        if entry is None:
-            args.dispose()
-            return ErrorHook(RpcDisposed())
-        if entry.resolution is not None:
-            return self.unwrap().call(path, args)
-        try:
-            return entry.machine.send_call(entry.id, path, args.value)
-        finally:
-            args.dispose()
-
-    def get(self, path: Path) -> Hook:
-        entry = self._entry
-        if entry is None:
-            return ErrorHook(RpcDisposed())
-        if not path:
-            return self.dup()
-        if entry.resolution is not None:
-            return self.unwrap().get(path)
-        return entry.machine.send_get(entry.id, path)
-
-    def map(self, path: Path, function: MapFunction) -> Hook:
-        entry = self._entry
-        if entry is None:
-            return ErrorHook(RpcDisposed()).map(path, function)
-        if entry.resolution is not None:
-            return self.unwrap().map(path, function)
-        return entry.machine.send_map(entry.id, path, function)
-
-    def stream(self, path: Path, args: Payload, waiter: Waiter) -> int:
-        entry = self._entry
-        if entry is None:
-            args.dispose()
-            waiter.reject(RpcDisposed())
-            return 0
-        if entry.resolution is not None:
-            return self.unwrap().stream(path, args, waiter)
-        return entry.machine.send_stream(entry.id, path, args, waiter)
-
-    def pull(self, waiter: Waiter) -> None:
-        entry = self._entry
-        if entry is None:
-            waiter.reject(RpcDisposed(CANCELLED))
-        elif entry.resolution is not None:
-            self.unwrap().pull(waiter)
-        elif isinstance(waiter, _Answer) and waiter.machine is entry.machine and entry.is_promise:
-            # The peer has the value, or will: it is told which one is meant.
-            waiter.forward(entry.id)
-        elif entry.is_promise:
-            entry.machine.send_pull(entry, waiter)
-        else:
-            hand_out(ImportHook(entry), entry.machine.runtime, waiter)
-
-    def dup(self) -> Hook:
-        return ErrorHook(RpcDisposed()) if self._entry is None else ImportHook(self._entry)
-
-    def dispose(self) -> None:
-        hook: Hook = self
-        while isinstance(hook, ImportHook):
-            entry, hook._entry = hook._entry, None
-            if entry is None:
-                return
-            entry.local_refs -= 1
-            if entry.local_refs > 0:
-                return
-            if entry.resolution is None:
-                if entry.id == 0:
-                    entry.machine.shut_down()
-                else:
-                    entry.machine.release(entry)
-                return
-            hook = entry.resolution
-        hook.dispose()
-
-    def on_broken(self, registration: Registration) -> None:
-        entry = self._entry
-        if entry is None:
-            registration.fire(RpcDisposed())
-        elif entry.resolution is not None:
-            self.unwrap().on_broken(registration)
-        else:
-            entry.machine.watch(entry, registration)
-
-    def unwrap(self) -> Hook:
-        # A loop, since a peer may let promises resolve to promises for as long as it likes.
-        hook: Hook = self
-        while isinstance(hook, ImportHook):
-            entry = hook._entry
-            if entry is None or entry.resolution is None:
-                return hook
-            hook = entry.resolution
-        return hook.unwrap()
-
-    def find_id(self, machine: Machine) -> int | None:
-        """Return the id under which `machine`'s peer knows the object; ``None`` if it is not that peer's."""
-        entry = self._entry
-        if entry is None:
-            raise RpcDisposed
-        return entry.id if entry.machine is machine and entry.resolution is None else None
-
-    def designates(self, entry: _Import) -> bool:
-        """Whether this refers to `entry`."""
-        return self._entry is entry
-
-    @property
-    def machine(self) -> Machine | None:
-        """The session the object came by; ``None`` once the reference is given back."""
-        return None if self._entry is None else self._entry.machine
-
-    def describe(self) -> str:
-        """Say for people what this refers to and how it stands."""
-        entry = self._entry
-        if entry is None:
-            return "disposed"
-        if isinstance(entry.resolution, ErrorHook):
-            return f"broken: {entry.resolution.error}"
-        if entry.id == 0:
-            return "main"
-        kind = "promise" if entry.is_promise else "object"
-        return f"{kind} {entry.id}" if entry.resolution is None else f"{kind} {entry.id}, resolved"
-
-    def __del__(self) -> None:
-        entry = self._entry
-        if entry is not None and entry.resolution is None and entry.machine.error is None:
-            self._entry = None
-            entry.machine.runtime.post(functools.partial(entry.machine.drop, entry))
-
-
-class _Answer(Reader):
-    """Waits for an export's value, to send it."""
-
-    __slots__ = ("entry", "id", "machine")
-
-    def __init__(self, machine: Machine, export_id: int, entry: _Export) -> None:
-        self.machine = machine
-        self.id = export_id
-        self.entry = entry
-
-    def resolve(self, payload: Payload) -> None:
-        self.machine.answer(self.id, self.entry, payload)
-
-    def reject(self, error: Exception) -> None:
-        self.machine.answer_error(self.id, self.entry, error)
-
-    def forward(self, import_id: int) -> None:
-        self.machine.answer_expression(self.id, self.entry, ["pipeline", import_id])
-
-
 class Machine:
     """One side of a session.
 
@@ -369,8 +142,8 @@ class Machine:
         self._wake = wake
         # Why nothing can be asked of the peer any more, though it may still be answered.
         self._unreachable: Exception | None = None
-        self._exports: dict[int, _Export] = {0: _Export(_main_hook(main, runtime))}
-        self._imports: dict[int, _Import] = {0: _Import(self, 0, is_promise=False)}
+        self._exports: dict[int, Export] = {0: Export(_main_hook(main, runtime))}
+        self._imports: dict[int, Import] = {0: Import(self, 0, is_promise=False)}
         # How many of the imports the peer made this side hold: its objects, not the results of calls to it.
         self._held = 0
         # Ids of calls, each side's own; and of what this side gives out.
@@ -515,7 +288,7 @@ class Machine:
             args.dispose()
         self._send(message)
         self._last_call += 1
-        entry = self._imports[self._last_call] = _Import(self, self._last_call, is_promise=True)
+        entry = self._imports[self._last_call] = Import(self, self._last_call, is_promise=True)
         entry.is_stream = True
         entry.waiters = [waiter]
         serializer.finish()
@@ -552,7 +325,7 @@ class Machine:
         known = source.find_id(self) if isinstance(source, ImportHook) else None
         return ["export", self._give(hook.dup(), serializer)] if known is None else ["import", known]
 
-    def send_pull(self, entry: _Import, waiter: Waiter) -> None:
+    def send_pull(self, entry: Import, waiter: Waiter) -> None:
         """Ask for a result; a promise of the peer's comes by itself."""
         if entry.waiters is None:
             entry.waiters = [waiter]
@@ -562,7 +335,7 @@ class Machine:
             entry.is_pulled = True
             self._send(b'["pull",%d]' % entry.id)
 
-    def release(self, entry: _Import) -> None:
+    def release(self, entry: Import) -> None:
         """Give an unresolved import back; who waits for it hears that it was cancelled."""
         if self._imports.get(entry.id) is entry:
             self._forget(entry)
@@ -571,13 +344,13 @@ class Machine:
             registration.unregister()
         entry.settle(ErrorHook(RpcDisposed(CANCELLED)))
 
-    def drop(self, entry: _Import) -> None:
+    def drop(self, entry: Import) -> None:
         """Give back a reference that was garbage-collected."""
         entry.local_refs -= 1
         if entry.local_refs == 0 and entry.resolution is None and entry.id != 0:
             self.release(entry)
 
-    def watch(self, entry: _Import, registration: Registration) -> None:
+    def watch(self, entry: Import, registration: Registration) -> None:
         """Fire `registration` when `entry` breaks, or the session ends."""
         registration.owner = self._broken
         self._broken[registration] = None
@@ -623,7 +396,7 @@ class Machine:
     def _open_pipe(self) -> ImportHook:
         self._post(["pipe"])
         self._last_call += 1
-        entry = self._imports[self._last_call] = _Import(self, self._last_call, is_promise=False)
+        entry = self._imports[self._last_call] = Import(self, self._last_call, is_promise=False)
         return ImportHook(entry)
 
     def encode_writable(self, writable: Writable, serializer: Serializer) -> Any:
@@ -655,7 +428,7 @@ class Machine:
         if entry is None:
             if self._held >= self.limits.max_imports:
                 raise RpcProtocolError(f"The peer made this side hold more than {self.limits.max_imports} objects.")
-            entry = self._imports[import_id] = _Import(self, import_id, is_promise=is_promise)
+            entry = self._imports[import_id] = Import(self, import_id, is_promise=is_promise)
             self._held += 1
             return ImportHook(entry)
         if is_promise or entry.is_promise:
@@ -704,7 +477,7 @@ class Machine:
             # What was called ended the session.
             hook.dispose()
             return
-        self._exports[export_id] = _Export(hook)
+        self._exports[export_id] = Export(hook)
         if type(hook) is ValueHook and hook.is_borrowed:
             self._fresh = hook
 
@@ -750,7 +523,7 @@ class Machine:
             return
         entry.is_pulled = True
         self._unanswered += 1
-        entry.hook.pull(_Answer(self, export_id, entry))
+        entry.hook.pull(Answer(self, export_id, entry))
 
     def _on_resolve(self, message: list[Any]) -> None:
         entry = self._find_import(message)
@@ -770,7 +543,7 @@ class Machine:
             raise RpcProtocolError("bad RPC message: an error cannot carry references")
         self._settle_import(entry, ErrorHook(as_exception(payload.value)))
 
-    def _find_import(self, message: list[Any]) -> _Import | None:
+    def _find_import(self, message: list[Any]) -> Import | None:
         if len(message) < 3:
             raise RpcProtocolError(f"bad RPC message: {message[0]!r} without a value")
         entry = self._imports.get(_id_of(message, 3))
@@ -778,7 +551,7 @@ class Machine:
             raise RpcProtocolError(f"bad RPC message: {message[0]!r} of {entry.id}, which is no promise")
         return entry
 
-    def _settle_import(self, entry: _Import | None, hook: Hook) -> None:
+    def _settle_import(self, entry: Import | None, hook: Hook) -> None:
         if entry is None or self._imports.get(entry.id) is not entry:
             # Given up before the answer came, or by a call within the answer. What is in it is given back.
             hook.dispose()
@@ -809,7 +582,7 @@ class Machine:
         if entry.refcount == 0:
             self._drop_export(export_id, entry)
 
-    def _drop_export(self, export_id: int, entry: _Export) -> None:
+    def _drop_export(self, export_id: int, entry: Export) -> None:
         del self._exports[export_id]
         if entry.unread_bytes:
             self._unread_chunks -= 1
@@ -824,7 +597,7 @@ class Machine:
         if self.error is not None:
             hook.dispose()
             return
-        entry = self._exports[export_id] = _Export(hook)
+        entry = self._exports[export_id] = Export(hook)
         entry.unread_bytes = size_bytes
         self._unread_chunks += 1
         if not self._unread.add(size_bytes):
@@ -837,7 +610,7 @@ class Machine:
         self._last_peer_call += 1
         self._check_exports()
         pipe = Pipe(self.runtime)
-        entry = self._exports[self._last_peer_call] = _Export(WriterHook(pipe))
+        entry = self._exports[self._last_peer_call] = Export(WriterHook(pipe))
         # Dropped with the entry if nobody takes it, which cancels it.
         entry.readable = Readable.of(pipe)
 
@@ -861,7 +634,7 @@ class Machine:
 
     # Answers
 
-    def answer(self, export_id: int, entry: _Export, payload: Payload) -> None:
+    def answer(self, export_id: int, entry: Export, payload: Payload) -> None:
         """Send a result."""
         value = payload.value
         kind = type(value)
@@ -887,7 +660,7 @@ class Machine:
         serializer.finish()
         self._answered(export_id, entry)
 
-    def answer_expression(self, export_id: int, entry: _Export, expression: Any) -> None:
+    def answer_expression(self, export_id: int, entry: Export, expression: Any) -> None:
         """Send a result that is an expression already."""
         if self._awaits(export_id, entry):
             try:
@@ -898,20 +671,20 @@ class Machine:
             self._send(message)
             self._answered(export_id, entry)
 
-    def answer_error(self, export_id: int, entry: _Export, error: Exception) -> None:
+    def answer_error(self, export_id: int, entry: Export, error: Exception) -> None:
         """Send a failure. References in its properties are left out: the peer could not give them back."""
         if self._awaits(export_id, entry):
             self._post(["reject", export_id, encode_error(error, Serializer(self), 0, may_refer=False)])
             self._answered(export_id, entry)
 
-    def _awaits(self, export_id: int, entry: _Export) -> bool:
+    def _awaits(self, export_id: int, entry: Export) -> bool:
         """Whether the peer still wants this answer."""
         if self.error is None and self._exports.get(export_id) is entry:
             return True
         self._count_answer()
         return False
 
-    def _answered(self, export_id: int, entry: _Export) -> None:
+    def _answered(self, export_id: int, entry: Export) -> None:
         if entry.unread_bytes:
             self._drop_export(export_id, entry)
         self._count_answer()
@@ -947,15 +720,15 @@ class Machine:
 
     def _new_call(self) -> Hook:
         self._last_call += 1
-        entry = self._imports[self._last_call] = _Import(self, self._last_call, is_promise=True)
+        entry = self._imports[self._last_call] = Import(self, self._last_call, is_promise=True)
         return ImportHook(entry)
 
     def _export(self, hook: Hook) -> int:
         self._last_given -= 1
-        self._exports[self._last_given] = _Export(hook)
+        self._exports[self._last_given] = Export(hook)
         return self._last_given
 
-    def _forget(self, entry: _Import) -> None:
+    def _forget(self, entry: Import) -> None:
         del self._imports[entry.id]
         if entry.id < 0:
             self._held -= 1
