@@ -1,40 +1,49 @@
 """A subscription that outlives its socket: each event once, in order, whatever happens to the connection.
 
-Batches come in by a callback of the peer's and wait in a queue for the consumer, one at a time. What has been handed
-over is the cursor: after a lost connection, a gap, or a queue that grew too long, the stream is asked for what comes
-after it. So a slow consumer costs a bounded amount of memory, and nothing is delivered twice.
+A **round** is one time of being subscribed. It ends with its socket, with events that are missing, or with a consumer
+that lags too far behind; the next one asks for what comes after the last event received. So a slow consumer costs a
+bounded amount of memory, and nothing is delivered twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from itx_notebook import capnweb as rpc
-from itx_notebook.client.connection import Connection, Epoch, from_wire_error
-from itx_notebook.errors import ItxConnectionError, ItxError
-from itx_notebook.types import StreamEventBatch
+from itx_notebook.client.connection import Connection, Epoch, from_wire_error, within
+from itx_notebook.errors import ItxConnectionError, ItxError, get_itx_error_code
+from itx_notebook.types import StreamEventBatch, StreamState
 
 __all__ = ["Following"]
 
 OnBatch = Callable[[StreamEventBatch], Awaitable[object] | None]
 
 _MAX_WAITING_EVENTS: Final = 10_000
-"""Events that may wait for the consumer; beyond it they are left at the stream, and asked for later."""
+_MAX_WAITING_BYTES: Final = 32 * 1024 * 1024
+"""What may wait for the consumer; beyond it events are left at the stream, and asked for later."""
 
-_RETRY: Final = 1.0
-"""Seconds before a stream is asked again that would not be subscribed to, though the connection is there."""
+_OPEN_TIMEOUT: Final = 30.0
+"""Seconds to wait for a connection when it is opened. Afterwards there is no limit: it waits until there is one."""
+_FIRST_BATCH_TIMEOUT: Final = 5.0
+"""Seconds for the batch that every subscription gets at once. From then on it is known where a live one begins."""
+_FAREWELL_TIMEOUT: Final = 5.0
+_FIRST_RETRY: Final = 1.0
+_LAST_RETRY: Final = 15.0
+"""Seconds before a stream is asked again, over a connection that is there, when the last round came to nothing."""
 
 
 class Following:
-    """One subscription, opened as often as it takes.
+    """One subscription, opened as often as it takes. On the connection's loop.
 
     Parameters
     ----------
@@ -72,25 +81,25 @@ class Following:
         self._get_stub = get_stub
         self._on_batch = on_batch
         self._options = options
-        # The offset after which to ask next; a word only until the first batch has come.
-        self._cursor: int | str = after_offset
         self._is_state_only = options.get("events") is False
         self._is_filtered = "eventTypes" in options
+        # The last offset received; None: live, and where the stream ended when it began is not known yet.
+        self._received = None if after_offset == "end" else 0 if after_offset == "start" else int(after_offset)
+        self._state: StreamState | None = None
+        self._life: str | None = None
+        self._has_begun = False
         self._queue: deque[StreamEventBatch] = deque()
-        self._waiting_events = 0
-        self._arrived = asyncio.Event()
-        self._drained = asyncio.Event()
-        self._drained.set()
-        # Set when the running subscription is of no more use: its socket died, or events are missing.
-        self._broken = asyncio.Event()
+        self._waiting_events = self._waiting_bytes = 0
+        self._draining: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._farewell: asyncio.Future[Any] | None = None
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._tasks: list[asyncio.Task[None]] = []
+        # Whoever opened it may have gone before the answer came.
+        self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
 
     async def open(self) -> None:
         """Subscribe; returns when the stream has agreed. Raises what it says instead."""
-        loop = asyncio.get_running_loop()
-        for work in (self._keep_subscribed(), self._deliver()):
-            self._tasks.append(loop.create_task(work, context=contextvars.Context()))
+        self._keeping = _spawn(self._keep_subscribed())
         try:
             await self._opened
         except BaseException:
@@ -100,149 +109,260 @@ class Following:
     async def unsubscribe(self) -> None:
         """Stop delivery; no batch begins afterwards. Repeating is harmless."""
         self._end()
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping])
+        farewell, self._farewell = self._farewell, None
+        if farewell is not None:
+            # The other end has done it when it answers. If it never does, it is about to find out by itself.
+            with suppress(rpc.RpcError, TimeoutError):
+                async with within(self._connection.clock, _FAREWELL_TIMEOUT):
+                    await farewell
 
     # Subscribing
 
     async def _keep_subscribed(self) -> None:
+        delay = 0.0
         while not self.closed.is_set():
+            received = self._received
             try:
-                epoch = await self._connection.ready()
-                await self._subscribe_once(epoch)
-            except rpc.RpcError as error:
-                failure = from_wire_error(error, self._connection.location)
-                if not isinstance(failure, ItxConnectionError):
-                    self._fail(failure)
-                    return
-                await self._connection.clock.sleep(_RETRY if self._connection.epoch is not None else 0)
+                epoch = await self._connection.ready(None if self._opened.done() else _OPEN_TIMEOUT)
             except ItxError as error:
-                # There will be no connection any more.
+                # There will be no connection any more, or there was none to begin with.
                 self._fail(error)
                 return
+            try:
+                await self._subscribe_once(epoch)
+            except rpc.RpcError as error:
+                is_lost = epoch.session.error is not None
+                failure = from_wire_error(error, self._connection.location, is_lost=is_lost)
+                if not isinstance(failure, ItxConnectionError) and not self._may_heal(failure):
+                    self._fail(failure)
+                    return
+            if self._draining is not None:
+                await asyncio.wait([self._draining])
+            if epoch.session.error is not None or self._received != received:
+                delay = 0.0
+                continue
+            delay = min(_LAST_RETRY, max(_FIRST_RETRY, 2 * delay))
+            await self._connection.clock.sleep(delay)
+
+    def _may_heal(self, failure: ItxError) -> bool:
+        """Whether a stream that was followed before may let itself be followed again: its engine may be restarting."""
+        return self._opened.done() and get_itx_error_code(failure) == "INTERNAL"
 
     async def _subscribe_once(self, epoch: Epoch) -> None:
-        self._broken.clear()
-        # Batches of an earlier round may still be on their way: each round listens for its own.
-        received = _Round(self)
-        subscription = await self._get_stub(epoch).subscribe(
-            received.take, {**self._options, "afterOffset": self._cursor}
-        )
+        stub = self._get_stub(epoch)
+        this = _Round()
+        life = None if self._is_state_only else rpc.pull(stub.read(self._get_first_event_options()))
+        cursor = "end" if self._received is None else self._received
+        promise = stub.subscribe(_Ear(self._receive, this), {**self._options, "afterOffset": cursor})
         try:
+            subscription = await promise
+            if life is not None and not self._is_same_life(await life):
+                self._fail(_was_reset())
+                return
             if not self._opened.done():
+                await self._wait_for_first_batch(this)
                 self._opened.set_result(None)
-            await self._until_broken(epoch)
+            await this.over.wait()
+            if this.is_let_go and epoch.session.error is None:
+                await self._ask_why(subscription)
         finally:
-            received.is_over = True
-            if not epoch.lost.is_set():
-                # Sent, not awaited: this task may be ending.
-                rpc.dispose(subscription.unsubscribe())
-                rpc.dispose(subscription)
+            this.end()
+            if life is not None:
+                life.cancel()
+            if epoch.session.error is None:
+                # On the promise: whether the stream has agreed may not be known yet.
+                self._farewell = rpc.pull(promise.unsubscribe())
+                self._farewell.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
 
-    async def _until_broken(self, epoch: Epoch) -> None:
-        loop = asyncio.get_running_loop()
-        waits = [loop.create_task(event.wait()) for event in (epoch.lost, self._broken)]
+    def _get_first_event_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"afterOffset": "start", "beforeOffset": 2}
+        if self._options.get("presence") is False:
+            options["presence"] = False
+        return options
+
+    def _is_same_life(self, first_events: Any) -> bool:
+        """Whether the stream still begins with the event that it began with; a reset gives it another one."""
+        if not first_events:
+            return self._life is None
+        known, self._life = self._life, first_events[0]["createdAt"]
+        return known is None or known == self._life
+
+    async def _wait_for_first_batch(self, this: _Round) -> None:
+        # A stream that does not send it is followed all the same, from its end of whatever moment.
+        with suppress(TimeoutError):
+            async with within(self._connection.clock, _FIRST_BATCH_TIMEOUT):
+                await this.begun.wait()
+
+    async def _ask_why(self, subscription: Any) -> None:
+        """The other end has let go of the subscription: end as it did, or begin another round."""
         try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in waits:
-                task.cancel()
-        # What waits is delivered first; the stream is then asked for what comes after it.
-        await self._drained.wait()
-
-    def receive(self, message: dict[str, Any]) -> None:
-        """Take a batch off the wire."""
-        batch = msgspec.convert(message, StreamEventBatch)
-        if not self._is_state_only and not self._accepts(batch):
-            self._broken.set()
+            is_served = await subscription.ping()
+            why = await subscription.error
+        except (rpc.RemoteError, rpc.RemoteThrown):
+            # Not every engine can tell.
             return
-        self._waiting_events += len(batch.events)
-        self._queue.append(batch)
-        self._arrived.set()
-        self._drained.clear()
-        if self._waiting_events > _MAX_WAITING_EVENTS:
-            self._broken.set()
+        if isinstance(why, dict):
+            message = str(why.get("message", "The stream ended the subscription."))
+            self._fail(ItxError(message, code=get_itx_error_code(_Coded(why)) or "INTERNAL"))
+        elif not is_served:
+            self._end()
 
-    def _accepts(self, batch: StreamEventBatch) -> bool:
-        """Whether nothing is missing between what came before and this batch."""
-        if self._is_filtered or not batch.events or not isinstance(self._received, int):
-            return True
-        return batch.events[0].offset <= self._received + 1
+    # Receiving
 
-    @property
-    def _received(self) -> int | str:
-        """The cursor once all that waits has been handed over."""
-        for batch in reversed(self._queue):
-            if batch.events:
-                return batch.events[-1].offset
-        return self._cursor
+    def _receive(self, this: _Round, message: Any) -> None:
+        """Take a batch off the wire."""
+        if this.over.is_set() or self.closed.is_set():
+            return
+        try:
+            batch = msgspec.convert(message, StreamEventBatch)
+        except msgspec.ValidationError as error:
+            self._fail(ItxError(f"The stream sent what is not a batch of events: {error}.", code="INTERNAL"))
+            return
+        fresh = self._take_state(batch) if self._is_state_only else self._take_events(this, batch)
+        this.begun.set()
+        if fresh is None:
+            return
+        if self._draining is None:
+            self._hand_over(fresh)
+            return
+        if self._is_state_only:
+            # Who is slow is told the newest.
+            self._queue.clear()
+        self._queue.append(fresh)
+        self._waiting_events += len(fresh.events)
+        self._waiting_bytes += len(msgspec.json.encode(fresh.events))
+        if self._waiting_events > _MAX_WAITING_EVENTS or self._waiting_bytes > _MAX_WAITING_BYTES:
+            this.end()
+
+    def _take_state(self, batch: StreamEventBatch) -> StreamEventBatch | None:
+        """A later round begins with the state, which may be the one that is known."""
+        if self._has_begun and batch.state == self._state:
+            return None
+        self._has_begun, self._state = True, batch.state
+        return batch
+
+    def _take_events(self, this: _Round, batch: StreamEventBatch) -> StreamEventBatch | None:
+        """Move the cursor past a batch; return what is new of it, ``None`` if that is nothing."""
+        is_first, self._has_begun = not self._has_begun, True
+        if self._received is None:
+            # Live from here on: what is appended while the connection is away belongs to it too.
+            self._received = batch.events[-1].offset if batch.events else batch.stream_max_offset
+            return batch
+        if batch.stream_max_offset < self._received and not is_first:
+            self._fail(_was_reset())
+            return None
+        fresh = tuple(event for event in batch.events if event.offset > self._received)
+        if not fresh:
+            return batch if is_first else None
+        is_dense = fresh[0].offset == self._received + 1 and fresh[-1].offset == self._received + len(fresh)
+        if not is_dense and not self._is_filtered:
+            this.end()
+            return None
+        self._received = fresh[-1].offset
+        return batch if len(fresh) == len(batch.events) else replace(batch, events=fresh)
 
     # Delivering
 
-    async def _deliver(self) -> None:
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._queue:
+    def _hand_over(self, batch: StreamEventBatch) -> None:
+        """Call the consumer, which has nothing else to do; what it leaves to be awaited is a task's work."""
+        pending = self._call(batch)
+        if pending is not None:
+            self._draining = _spawn(self._drain(pending))
+
+    def _call(self, batch: StreamEventBatch) -> Awaitable[object] | None:
+        try:
+            answer = self._on_batch(batch)
+        except (Exception, asyncio.CancelledError) as error:  # whatever the consumer raises is why it is dropped
+            self._fail(error)
+            return None
+        return answer if inspect.isawaitable(answer) else None
+
+    async def _drain(self, pending: Awaitable[object] | None) -> None:
+        try:
+            while True:
+                # One batch a turn: a consumer that takes at once must not hold the loop.
+                await (asyncio.sleep(0) if pending is None else pending)
+                if self.closed.is_set() or not self._queue:
+                    return
                 batch = self._queue.popleft()
                 self._waiting_events -= len(batch.events)
-                fresh = self._advance(batch)
-                if fresh is None:
-                    continue
-                try:
-                    answer = self._on_batch(fresh)
-                    if inspect.isawaitable(answer):
-                        await answer
-                except Exception as error:  # whatever the consumer raises is why it is dropped
-                    self._fail(error)
-                    return
-            self._drained.set()
-
-    def _advance(self, batch: StreamEventBatch) -> StreamEventBatch | None:
-        """Move the cursor past a batch; return it without what was delivered before, ``None`` if that is all of it."""
-        if self._is_state_only:
-            return batch
-        cursor = self._cursor
-        if not isinstance(cursor, int):
-            # Live from here on: what is appended while the connection is away belongs to it too.
-            self._cursor = batch.events[-1].offset if batch.events else _start_of(cursor, batch)
-            return batch
-        if not batch.events:
-            return batch
-        fresh = tuple(event for event in batch.events if event.offset > cursor)
-        if not fresh:
-            return None
-        self._cursor = fresh[-1].offset
-        return batch if len(fresh) == len(batch.events) else replace(batch, events=fresh)
+                if not self._queue:
+                    self._waiting_events = self._waiting_bytes = 0
+                pending = self._call(batch)
+        except Exception as error:
+            self._fail(error)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # The consumer waited for something that was cancelled.
+            self._fail(error)
+        finally:
+            self._draining = None
 
     # Ending
 
     def _fail(self, error: BaseException) -> None:
+        if self.closed.is_set():
+            return
         self.error = error
         if not self._opened.done():
-            self._opened.set_exception(error)
+            self._opened.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         self._end()
 
     def _end(self) -> None:
         self.closed.set()
+        self._queue.clear()
         current = asyncio.current_task()
-        for task in self._tasks:
-            if task is not current:
+        for task in (self._keeping, self._draining):
+            if task is not None and task is not current:
                 task.cancel()
 
 
 class _Round:
-    """One round of being subscribed: what comes after its end is not heard."""
+    """One time of being subscribed: what comes after its end is not heard."""
 
-    __slots__ = ("_following", "is_over")
+    __slots__ = ("begun", "is_let_go", "over")
 
-    def __init__(self, following: Following) -> None:
-        self._following = following
-        self.is_over = False
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.over = asyncio.Event()
+        self.is_let_go = False
 
-    def take(self, message: dict[str, Any]) -> None:
-        """Called by the peer with each batch."""
-        if not self.is_over:
-            self._following.receive(message)
+    def end(self) -> None:
+        """Hear no more."""
+        self.over.set()
 
 
-def _start_of(cursor: str, batch: StreamEventBatch) -> int:
-    return batch.stream_max_offset if cursor == "end" else 0
+class _Ear(functools.partial[None]):
+    """The function that the peer calls with each batch. When it lets go of it, the round is over.
+
+    That is how it tells that a subscription has ended there; the loss of the session looks the same.
+    """
+
+    def _rpc_dispose(self) -> None:
+        this: _Round = self.args[0]
+        this.is_let_go = not this.over.is_set()
+        this.end()
+
+
+class _Coded:
+    """An error's members, for :func:`get_itx_error_code` to look at."""
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self.code = members.get("code")
+
+
+def _was_reset() -> ItxError:
+    return ItxError(
+        "The stream was reset: another life of it has begun, with other events from offset 1.",
+        code="INTERNAL",
+        hint="Subscribe again to follow the new life from its start.",
+    )
+
+
+def _spawn(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    # Background work belongs to no cell.
+    return asyncio.get_running_loop().create_task(work, context=contextvars.Context())

@@ -385,6 +385,10 @@ class CallbackSink:
 
         self._registration = rpc.on_broken(self._callback, broken)
 
+    def on_ended(self) -> None:
+        """Give the peer's function back. That tells the peer that the subscription is over."""
+        self.close()
+
     def close(self) -> None:
         """Give the peer's function back. Repeating is harmless."""
         if self._registration is not None:
@@ -440,6 +444,14 @@ class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
     def ping(self) -> bool:
         """Tell whether this very subscription is still served."""
         return self._subscription.is_open
+
+    @property
+    def error(self) -> Any:
+        """Say why it ended, as ``{message, code}``; ``null`` while it is served, or when somebody wanted its end."""
+        error = self._subscription.error
+        if error is None:
+            return None
+        return {"message": str(error) or type(error).__name__, "code": get_itx_error_code(error) or "INTERNAL"}
 
 
 def _public_batch_to_wire(batch: EventBatch) -> rpc.Prepared:

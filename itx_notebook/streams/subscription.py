@@ -29,7 +29,9 @@ PAGE_SIZE: Final = 100
 """Events in a batch at the most (the June engine's figure)."""
 
 Sink = Callable[[EventBatch], Awaitable[object] | None]
-"""Takes a batch. What it returns, if awaitable, is awaited before the next batch; meanwhile the pump falls behind."""
+"""Takes a batch. What it returns, if awaitable, is awaited before the next batch; meanwhile the pump falls behind.
+
+One with a method ``on_ended`` is told when nothing more will be delivered, whoever wanted that."""
 
 Reason = Literal["replaced", "unsubscribed", "rpc-broken", "subscription-removed", "delivery-failed", "idle"]
 """Why a connection ended, as its fact says."""
@@ -194,6 +196,9 @@ class Subscription:
         pump, self._pump = self._pump, None
         if pump is not None and pump is not _current_task():
             pump.cancel()
+        on_ended = getattr(self._sink, "on_ended", None)
+        if callable(on_ended):
+            on_ended()
 
     # -- the pump ----------------------------------------------------------------------------------------------------
 
