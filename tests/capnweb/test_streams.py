@@ -87,6 +87,13 @@ class Api(rpc.RpcTarget):
 
         self.tasks.append(asyncio.create_task(read()))
 
+    def fail(self, *values: Any) -> None:
+        raise ValueError("as asked")
+
+    async def fail_later(self, *values: Any) -> None:
+        await asyncio.sleep(0)
+        raise ValueError("as asked")
+
     def keep(self, value: Any) -> None:
         self.kept = value
 
@@ -332,6 +339,22 @@ async def test_argument_is_read_after_its_call_returned(join: Joiner, api: Api) 
     await link.api.read_later(rpc.Readable([1, 2]))
 
     assert await api.result == [1, 2]
+
+
+@pytest.mark.parametrize("method", ["fail", "fail_later"])
+async def test_failing_call_gives_its_streams_up(join: Joiner, api: Api, method: str) -> None:
+    link = join(api)
+    source, sink = Source(), Sink()
+
+    failed = rpc.pull(link.api[method](rpc.Readable(source), [rpc.Writable(sink)]))
+    await quiet()
+    stats = link.stats()
+
+    # The error is still held here, and with it the frames of the callee.
+    assert isinstance(failed.exception(), rpc.RemoteRangeError)
+    assert stats == link.leaves
+    assert len(source.reasons) == 1
+    assert [text for text, _ in sink.log] == ["aborted"]
 
 
 async def test_readable_comes_back_from_an_echo(join: Joiner, api: Api) -> None:

@@ -177,11 +177,11 @@ class Channel:
         """Count a further reference to the writable end."""
         self._writers += 1
 
-    def let_go(self) -> None:
-        """Count one less. Without any there is nobody to write."""
+    def let_go(self, error: Exception | None = None) -> None:
+        """Count one less, for `error`. Without any there is nobody to write."""
         self._writers -= 1
         if self._writers == 0:
-            self.fail(RpcError(_LET_GO))
+            self.fail(error or RpcError(_LET_GO))
 
     def let_go_soon(self) -> None:
         """Do it on the right thread, in a while."""
@@ -315,9 +315,9 @@ class WriterHook(OpaqueHook):
             channel.let_go()
 
     def lose(self, error: Exception) -> None:
-        if self._channel is not None:
-            self._channel.fail(error)
-        self.dispose()
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.let_go(error)
 
     def __del__(self) -> None:
         channel, self._channel = self._channel, None

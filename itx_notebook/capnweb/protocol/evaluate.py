@@ -101,7 +101,7 @@ class Evaluator:
         self._max_depth = scope.limits.max_depth
         self.stubs: list[Proxy] = []
         self.promises: list[Location] = []
-        self._streams: list[Proxy] = []
+        self._streams: list[Readable | Writable] = []
 
     def evaluate(self, expression: Any, depth: int = 0) -> Payload:
         """Return the owned payload of one expression."""
@@ -110,9 +110,8 @@ class Evaluator:
         except BaseException:
             self._dispose()
             raise
-        # Disposing a result cancels the streams in it. Those among a call's arguments last as long as somebody has
-        # them: the callee may read them in a task of its own, which has not begun when the call returns.
-        self.stubs += self._streams
+        if self._streams:
+            self.stubs += [stream.reference for stream in self._streams]
         return self._payload(value)
 
     def evaluate_arguments(self, expressions: Any, depth: int) -> Payload:
@@ -128,14 +127,18 @@ class Evaluator:
             raise
         for index in holes:
             expressions[index] = UNDEFINED
+        if self._streams:
+            self.stubs += [stream.loan for stream in self._streams]
         return self._payload(expressions)
 
     def _payload(self, value: Any) -> Payload:
         return Payload(value, self.scope.runtime, stubs=self.stubs or None, promises=self.promises or None, owned=True)
 
     def _dispose(self) -> None:
-        for stub in (*self.stubs, *self._streams):
+        for stub in self.stubs:
             stub._hook.dispose()
+        for stream in self._streams:
+            stream.discard()
         for _, _, promise in self.promises:
             promise._hook.dispose()
 
@@ -363,7 +366,7 @@ class Evaluator:
     def _readable(self, expression: list[Any], _: int) -> Readable:
         _expect(expression, 2, 2)
         readable = self.scope.take_readable(parse_id(expression[1]))
-        self._streams.append(readable.reference)
+        self._streams.append(readable)
         return readable
 
     def _writable(self, expression: list[Any], _: int) -> Writable:
@@ -372,7 +375,7 @@ class Evaluator:
         if import_id >= 0:
             raise _bad(f"{import_id} is not an id the sender may choose")
         writable = self.scope.introduce_writable(import_id)
-        self._streams.append(writable.reference)
+        self._streams.append(writable)
         return writable
 
     def _blob(self, expression: list[Any], container: Any, key: Any) -> Any:

@@ -208,7 +208,7 @@ class Hook:
         raise NotImplementedError
 
     def lose(self, error: Exception) -> None:
-        """Give the reference back because the session it was given to has ended, for `error`."""
+        """Give the reference back because what it was given for has failed, with `error`: a call, or the session."""
         self.dispose()
 
     def on_broken(self, registration: Registration) -> None:

@@ -309,8 +309,8 @@ def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: P
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # whatever a method raises is the call's answer, a cancellation too
-        args.dispose()
         failure = _describe_bad_call(callee, _as_failure(error), path, values)
+        args.lose(failure)
         runtime.call_failed(callee, failure)
         return ErrorHook(failure)
     if type(result) in ATOMS:
@@ -340,10 +340,11 @@ def _start(awaitable: Any, args: Payload | None, runtime: Runtime, callee: Any =
         if error is None:
             hook = _finish(result, args, runtime)
         else:
+            failure = _as_failure(error)
             if args is not None:
-                args.dispose()
+                args.lose(failure)
             runtime.call_failed(callee, error)
-            hook = ErrorHook(_as_failure(error))
+            hook = ErrorHook(failure)
         if pending is None:
             outcome = hook
         else:

@@ -121,6 +121,12 @@ class Payload:
                 if not promise._path:
                     promise._hook.dispose()
 
+    def lose(self, error: Exception) -> None:
+        """Give the references back because the call they were for has failed, with `error`."""
+        for stub in self.stubs or ():
+            stub._hook.lose(error)
+        self.dispose()
+
     def deliver(self, done: Callable[[Exception | None], None], allowance: Allowance | None = None) -> None:
         """Put the values of all promises in their places, nested ones too, then call `done` with the first error.
 

@@ -67,6 +67,22 @@ class _StreamHook(OpaqueHook):
         self._discard()
 
 
+class _LoanHook(_StreamHook):
+    """Stands for a stream among a call's arguments.
+
+    It outlives the call while somebody holds it: the callee may read it in a task of its own, which has not begun when
+    the call returns. Only a call that fails takes it along, since its error holds all that the callee held.
+    """
+
+    __slots__ = ()
+
+    def dispose(self) -> None:
+        """The callee has it."""
+
+    def lose(self, error: Exception) -> None:
+        self._discard()
+
+
 class _Stream:
     """What readables and writables have in common: they are sent once, and then belong to the session."""
 
@@ -75,8 +91,13 @@ class _Stream:
 
     @property
     def reference(self) -> Proxy:
-        """What stands for the stream in a payload."""
+        """What stands for the stream in a result."""
         return Proxy(_StreamHook(self._end.discard))
+
+    @property
+    def loan(self) -> Proxy:
+        """What stands for the stream among arguments."""
+        return Proxy(_LoanHook(self._end.discard))
 
     def hand_over(self) -> Any:
         """Return the source or sink, for a session to use from now on."""
@@ -111,7 +132,7 @@ class Readable(_Stream):
 
     A received one is bound to its session's loop. Whoever stops reading before the end cancels it, or ends an ``async
     with readable``; disposing the result it stood in does it too, and dropping it, a little later. As an argument it
-    lives on after the call for as long as somebody holds it.
+    lives on after the call for as long as somebody holds it, unless the call fails.
 
     Parameters
     ----------
