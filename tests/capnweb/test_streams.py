@@ -280,15 +280,20 @@ async def test_source_error_reaches_the_reader_after_the_chunks_before_it(join: 
         await anext(readable)
 
 
-async def test_source_error_is_told_to_who_listens_here(join: Joiner, api: Api) -> None:
-    heard: list[BaseException] = []
-    link = join(api, server_options=rpc.Options(on_call_error=lambda _, error: heard.append(error)))
+async def test_what_sources_and_sinks_raise_is_told_to_who_listens_where_they_are(join: Joiner, api: Api) -> None:
+    heard: list[str] = []
+    heard_passing_on: list[BaseException] = []
+    link = join(api, server_options=rpc.Options(on_call_error=lambda _, error: heard.append(str(error))))
+    passing_on = rpc.Options(on_call_error=lambda _, error: heard_passing_on.append(error))
+    other = join(Api(), options=passing_on, server_options=rpc.Options())
 
-    with pytest.raises(rpc.RemoteRangeError):
-        await link.api.read_all(await link.api.breaking())
-    await quiet()
+    with pytest.raises(rpc.RemoteRangeError, match="source broke"):
+        await other.api.read_all(await link.api.breaking())
+    with pytest.raises(rpc.RemoteRangeError, match="no 1"):
+        await other.api.write_all(await link.api.failing(), [1])
 
-    assert [str(error) for error in heard][:1] == ["source broke"]
+    assert heard == ["source broke", "no 1"]
+    assert heard_passing_on == []
 
 
 async def test_chunk_that_cannot_be_sent_breaks_the_stream_there(join: Joiner, api: Api) -> None:

@@ -248,6 +248,8 @@ class Channel:
 class Pipe(Channel):
     """A channel that is read piece by piece: taking a chunk acknowledges it, and the end needs no taking."""
 
+    owned: Final = None
+
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime)
         self._is_over = False

@@ -26,6 +26,10 @@ _STOPPED: Final = "The reader cancelled the stream."
 class Source(Protocol):
     """Where a readable's chunks come from."""
 
+    @property
+    def owned(self) -> Any:
+        """The application's object that is behind it; ``None`` if it is the peer's."""
+
     async def take(self) -> Any:
         """Return the next chunk; raise ``StopAsyncIteration`` at the end."""
 
@@ -41,6 +45,10 @@ class Source(Protocol):
 
 class Sink(Protocol):
     """Where a writable's chunks go."""
+
+    @property
+    def owned(self) -> Any:
+        """The application's object that is behind it; ``None`` if it is the peer's."""
 
     async def write(self, chunk: Any) -> None:
         """Take a chunk."""
@@ -318,14 +326,14 @@ class _AsyncIteratorSource:
     _ways_to_stop = ("cancel", "aclose", "close")
 
     def __init__(self, iterator: AsyncIterator[Any] | Iterator[Any]) -> None:
-        self._iterator: Any = iterator
+        self.owned: Any = iterator
 
     async def take(self) -> Any:
-        return await anext(self._iterator)
+        return await anext(self.owned)
 
     async def stop(self, error: Exception) -> None:
         for name in self._ways_to_stop:
-            way = getattr(self._iterator, name, None)
+            way = getattr(self.owned, name, None)
             if way is not None:
                 await _settle(way(error) if name == "cancel" else way())
                 return
@@ -341,7 +349,7 @@ class _IteratorSource(_AsyncIteratorSource):
 
     async def take(self) -> Any:
         try:
-            return next(self._iterator)
+            return next(self.owned)
         except StopIteration:
             raise StopAsyncIteration from None
 
@@ -353,6 +361,7 @@ class _ApplicationSink:
         write = getattr(sink, "write", sink)
         if not callable(write):
             raise TypeError(f"A Writable is made of an object with write(chunk), or a function, not of {sink!r:.80}")
+        self.owned = sink
         self._write = write
         self._close = getattr(sink, "close", None)
         self._abort = getattr(sink, "abort", None)

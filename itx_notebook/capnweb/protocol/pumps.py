@@ -70,7 +70,7 @@ class Carrier:
             except StopAsyncIteration:
                 return True
             except Exception as error:
-                self._runtime.call_failed(self._source, error)
+                _blame(self._source, error, self._runtime)
                 await self._writer.abort(error)
                 return False
             finally:
@@ -86,7 +86,13 @@ class Carrier:
         try:
             await self._source.stop(reason)
         except Exception as error:
-            self._runtime.call_failed(self._source, error)
+            _blame(self._source, error, self._runtime)
+
+
+def _blame(end: Source | Sink, error: Exception, runtime: Runtime) -> None:
+    """Tell who listens what the application's own end raised; what came from the peer is known there."""
+    if end.owned is not None:
+        runtime.call_failed(end.owned, error)
 
 
 async def feed(channel: Channel, sink: Sink, runtime: Runtime) -> None:
@@ -98,7 +104,7 @@ async def feed(channel: Channel, sink: Sink, runtime: Runtime) -> None:
             try:
                 await sink.abort(error)
             except Exception as fault:
-                runtime.call_failed(sink, fault)
+                _blame(sink, fault, runtime)
             return
         try:
             if written.is_end:
@@ -106,7 +112,7 @@ async def feed(channel: Channel, sink: Sink, runtime: Runtime) -> None:
             else:
                 await sink.write(written.take_chunk())
         except Exception as error:
-            runtime.call_failed(sink, error)
+            _blame(sink, error, runtime)
             written.refuse(error)
             channel.cancel(error)
             return

@@ -40,6 +40,8 @@ class Writer:
         Why nothing can be written any more.
     """
 
+    owned: Final = None
+
     def __init__(self, hook: Hook, runtime: Runtime) -> None:
         self.error: Exception | None = None
         self._hook = hook
