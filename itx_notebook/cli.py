@@ -15,6 +15,8 @@ from typing import IO, Any, Final
 import click
 
 from itx_notebook._config import get_home, get_project
+from itx_notebook.cli_access import projects_group, tokens_group, users_group
+from itx_notebook.cli_serve import serve_command
 from itx_notebook.doors.archive import import_archive, plan_export
 from itx_notebook.errors import ItxError
 from itx_notebook.streams.storage import back_up_store, compact_store
@@ -49,6 +51,10 @@ class _Commands(click.Group):
 def main(ctx: click.Context, home: Path | None) -> None:
     """Look after a store of event streams."""
     ctx.obj = get_home(home)
+
+
+for _command in (serve_command, projects_group, users_group, tokens_group):
+    main.add_command(_command)
 
 
 @main.command("export")

@@ -153,9 +153,9 @@ class ItxDescription(_Value, frozen=True, kw_only=True):
     access : "all" or tuple of str
         Ids of the projects it may narrow to.
     engine : str
-        ``"embedded"``: the streams engine in this process.
+        ``"embedded"``: the streams engine in this process; ``"served"``: in one that serves a team.
     location : str
-        Where the data is: the data directory.
+        Where the data is: the data directory, or the address of the server.
     stream_count : int or None
         Streams in the project; ``None`` on the global handle.
     """

@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["WebSocketConnection", "answer_upgrade", "choose_frames", "dial", "open_connection"]
 
 # The library asks its logger at every frame whether to describe it. It never shall: at DEBUG it would write down the
-# headers of handshakes, credentials among them, and everything that is said.
+# headers of handshakes, credentials among them, and everything that is said. At INFO it has only "connection open".
 _log = logging.getLogger("itx_notebook.capnweb.websocket")
-_log.setLevel(logging.INFO)
+_log.setLevel(logging.WARNING)
 
 _BLANK_LINE = b"\r\n\r\n"
 _RESPONSE_HEAD_MAX_BYTES = 64 * 1024

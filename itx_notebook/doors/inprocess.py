@@ -73,9 +73,18 @@ _OWN_STREAM: Final = AppendPolicy()
 
 
 class Deployment:
-    """An engine with its projects and people: what a door opens into."""
+    """An engine with its projects and people: what a door opens into.
+
+    Attributes
+    ----------
+    location : str
+        Where handles say it is: the data directory, or, once it is served, its address, since the directory is nobody
+        else's business.
+    """
 
     def __init__(self, engine: StreamEngine, directory: Directory, people: People) -> None:
+        self.location = str(engine.directory)
+        self.is_served = False
         self.engine = engine
         self.directory = directory
         self.people = people
@@ -89,6 +98,10 @@ class Deployment:
         except BaseException:
             await engine.close()
             raise
+
+    def become_served(self, location: str) -> None:
+        """From now on it is at an address."""
+        self.location, self.is_served = location, True
 
     async def close(self) -> None:
         """Close the engine. Repeating is harmless."""
@@ -151,8 +164,8 @@ class ServerItx:
             context=GLOBAL_NAMESPACE if self._context is None else self._context.name,
             access=self._access,
             project=project,
-            engine="embedded",
-            location=str(engine.directory),
+            engine="served" if self._deployment.is_served else "embedded",
+            location=self._deployment.location,
             stream_count=None if project is None else engine.count_streams(project.id),
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, Final
 
 from itx_notebook import capnweb as rpc
@@ -85,11 +86,14 @@ class Sessions:
     ----------
     opened, ended : Counter
         How many there were so far by dialect, and how many of them the door ended by kind of grant.
+    on_end : callable, optional
+        Told of each session that has ended, and how many seconds it lasted.
     """
 
     def __init__(self, people: People, clock: Clock) -> None:
         self.opened: Counter[str] = Counter()
         self.ended: Counter[str] = Counter()
+        self.on_end: Callable[[Admission, float], None] | None = None
         self._people = people
         self._clock = clock
         self._open: dict[rpc.Session, Admission] = {}
@@ -107,9 +111,12 @@ class Sessions:
         self.opened[admission.dialect] += 1
         self._open[session] = admission
         admission.attach(self, session)
+        began = self._clock.monotonic()
 
         def forget() -> None:
             self._open.pop(session, None)
+            if self.on_end is not None:
+                self.on_end(admission, self._clock.monotonic() - began)
             admission.set_timer(None)
             for wait in tuple(admission.waits):
                 wait.cancel()

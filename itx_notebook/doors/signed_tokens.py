@@ -12,7 +12,6 @@ import binascii
 import json
 import logging
 import urllib.request
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -146,15 +145,3 @@ def _check_location(keys: str) -> str | Path:
     if parts.scheme in ("", "file"):
         return Path(parts.path)
     raise ItxError(f"{keys} is neither an https:// URL nor a file.", code="BAD_REQUEST")
-
-
-def check_complete(values: Sequence[str | None]) -> bool:
-    """Whether signed tokens are asked for; ``BAD_REQUEST`` if only half of what they need is given."""
-    given = [value for value in values if value]
-    if given and len(given) < len(values):
-        raise ItxError(
-            "Signed tokens need three things: where the keys are, the issuer and the audience.",
-            code="BAD_REQUEST",
-            hint="Give --jwks, --jwt-issuer and --jwt-audience together.",
-        )
-    return bool(given)

@@ -95,7 +95,8 @@ async def serve_deployment(
     **arguments
         What else :func:`itx_notebook.capnweb.serve` takes.
     """
-    kept = sessions or Sessions(deployment.people, deployment.engine.clock)
+    # Not `or`: one without sessions is as good as any.
+    kept = Sessions(deployment.people, deployment.engine.clock) if sessions is None else sessions
     door = _Door(deployment, authenticator, pages or {}, is_secure)
 
     def note(session: rpc.Session, request: rpc.HandshakeRequest) -> None:

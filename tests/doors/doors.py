@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -10,6 +11,7 @@ from urllib.parse import quote
 from itx_notebook import capnweb as rpc
 from itx_notebook.doors import Deployment, get_server_itx
 from itx_notebook.doors.credentials import Credentials, Grant
+from itx_notebook.doors.sessions import Admission, Sessions
 from itx_notebook.doors.targets import ItxTarget
 from itx_notebook.doors.websocket import door_options, serve_deployment
 from itx_notebook.types import Principal
@@ -118,3 +120,20 @@ async def _describe(itx: Any) -> Outcome:
 
 def _face(error: rpc.RemoteError) -> Outcome:
     return ("refused", type(error), error.name, str(error), repr(error), error.props, error.stack)
+
+
+async def wait_until_empty(sessions: Sessions) -> None:
+    """Wait until every session has ended."""
+    ended = asyncio.Event()
+    listener = sessions.on_end
+
+    def note(admission: Admission, seconds: float) -> None:
+        if listener is not None:
+            listener(admission, seconds)
+        ended.set()
+
+    sessions.on_end = note
+    async with asyncio.timeout(10):
+        while len(sessions):
+            ended.clear()
+            await ended.wait()
