@@ -22,7 +22,7 @@ from itx_notebook.capnweb.protocol.mapping import MapFunction
 from itx_notebook.capnweb.protocol.payload import Location, Payload
 from itx_notebook.capnweb.protocol.pending import call_hook, map_hook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
-from itx_notebook.capnweb.protocol.plain import LEAST_LENGTH, is_plain
+from itx_notebook.capnweb.protocol.plain import LEAST_LENGTH, Records, is_plain
 from itx_notebook.capnweb.protocol.values import (
     FILTERED_KEYS,
     UNDEFINED,
@@ -151,6 +151,8 @@ class Evaluator:
         if kind is int and not -_MAX <= expression <= _MAX:
             # A JavaScript number printed with all its digits: it was a double, and is one again.
             return float(expression)
+        if kind is Records:
+            return self._records(expression, depth)
         return expression
 
     def _members(self, members: dict[str, Any], depth: int) -> dict[str, Any]:
@@ -186,7 +188,14 @@ class Evaluator:
                 items[index] = self._array(item, items, index, depth + 1)
             elif kind is int and not -_MAX <= item <= _MAX:
                 items[index] = float(item)
+            elif kind is Records:
+                items[index] = self._records(item, depth + 1)
         return items
+
+    def _records(self, records: Records, depth: int) -> list[Any]:
+        if depth + Records.DEPTH > self._max_depth:
+            raise _too_deep()
+        return records.items
 
     def _array(self, expression: list[Any], container: Any, key: Any, depth: int) -> Any:
         if not expression:

@@ -39,6 +39,7 @@ from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
 from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
 from itx_notebook.capnweb.protocol.pending import CANCELLED, PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
+from itx_notebook.capnweb.protocol.plain import LONG_BYTES, Records, decode_long
 from itx_notebook.capnweb.protocol.pumps import Carrier, feed, read_blob
 from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, HoldsReferences, Serializer, encode_error
 from itx_notebook.capnweb.protocol.tables import Answer, Export, Import, ImportHook
@@ -194,7 +195,7 @@ class Machine:
                 raise RpcProtocolError(
                     f"bad RPC message: {len(message)} bytes; at most {self.limits.max_message_bytes} are allowed"
                 )
-            parts = decode(message)
+            parts = decode(message) if len(message) < LONG_BYTES else decode_long(message)
             kind = parts[0] if type(parts) is list and parts else None
             handler = self._handlers.get(kind) if type(kind) is str else None
             if handler is None:
@@ -529,7 +530,7 @@ class Machine:
         entry = self._find_import(message)
         value = message[2]
         kind = type(value)
-        if kind is list or kind is dict or (kind is int and not -_MAX <= value <= _MAX):
+        if kind is list or kind is dict or kind is Records or (kind is int and not -_MAX <= value <= _MAX):
             hook = _hook_of(Evaluator(self).evaluate(value))
         else:
             hook = ValueHook(Payload(value, self.runtime, owned=True))
