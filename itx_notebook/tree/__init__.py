@@ -1,16 +1,19 @@
 """The stream tree as data: nodes, expansion, what to watch, and a picture of it as text or HTML. No widget in it."""
 
+from itx_notebook.tree.arrange import SORTS, Sort
 from itx_notebook.tree.live import LiveTree
 from itx_notebook.tree.model import TreeModel
 from itx_notebook.tree.render import render_html, render_text
 from itx_notebook.tree.values import Connection, Node, NodeError, Snapshot, make_node_error
 
 __all__ = [
+    "SORTS",
     "Connection",
     "LiveTree",
     "Node",
     "NodeError",
     "Snapshot",
+    "Sort",
     "TreeModel",
     "make_node_error",
     "render_html",

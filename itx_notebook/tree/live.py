@@ -13,7 +13,7 @@ import contextvars
 import logging
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -28,6 +28,8 @@ from itx_notebook.query import (
     prefetch_itx_query,
     project_stream_state_query,
 )
+from itx_notebook.tree.arrange import Sort
+from itx_notebook.tree.explore import Explorer
 from itx_notebook.tree.model import TreeModel
 from itx_notebook.tree.values import SNAPSHOT_VERSION, Connection, Node, Snapshot, make_node_error
 from itx_notebook.types import Project, StreamEventBatch, StreamState
@@ -87,6 +89,7 @@ class LiveTree:
         self._frame_end: asyncio.Future[None] | None = None
         self._last_frame = -FRAME
         self._is_open = False
+        self._explorer = Explorer(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -101,18 +104,21 @@ class LiveTree:
         while missing := [path for path in self._model.get_wanted() if path not in asked]:
             asked.update(missing)
             left = end - self._clock.monotonic()
-            await asyncio.gather(
-                *(
-                    prefetch_itx_query(
-                        replace(self._define(path), stale_time=0.0), self._queries, self._get_itx, deadline=left
-                    )
-                    for path in missing
-                )
-            )
-            for path in missing:
-                if (state := self._queries.get_query_state(self._define(path).query_key)) is not None:
-                    self._take_result(path, state)
+            await self._read(missing, left)
         self._model.take_patch()
+
+    async def _read(self, paths: list[str], deadline: float) -> None:
+        """Bring the states of streams into the cache and the tree, best effort: never raises."""
+        defined = [self._define(path) for path in paths]
+        await asyncio.gather(
+            *(
+                prefetch_itx_query(replace(each, stale_time=0.0), self._queries, self._get_itx, deadline=deadline)
+                for each in defined
+            )
+        )
+        for path, each in zip(paths, defined, strict=True):
+            if (state := self._queries.get_query_state(each.query_key)) is not None:
+                self._take_result(path, state)
 
     def open(self) -> None:
         """Begin to follow."""
@@ -122,6 +128,7 @@ class LiveTree:
     def close(self) -> None:
         """Stop following. Repeating is harmless."""
         self._is_open = False
+        self._explorer.close()
         for watch in self._watches.values():
             watch.close()
         self._watches.clear()
@@ -156,6 +163,14 @@ class LiveTree:
         """Make `path` the current one."""
         self._change(lambda model: model.select(path))
 
+    def set_filter(self, text: str) -> None:
+        """Search for `text`: what it needs to know and is not open is read ahead, up to a limit."""
+        self._change(lambda model: model.set_filter(text))
+
+    def set_sort(self, sort: Sort) -> None:
+        """Order siblings anew."""
+        self._change(lambda model: model.set_sort(sort))
+
     def refresh(self, path: str) -> None:
         """Ask for a node's state now, whatever its age; also the way to try a failed one again."""
         watch = self._watches.get(path)
@@ -178,6 +193,8 @@ class LiveTree:
                 nodes=model.get_nodes(),
                 expanded=sorted(model.expanded),
                 selected=model.selected,
+                filter=model.filter,
+                sort=model.sort,
                 connection=model.connection,
             )
 
@@ -203,10 +220,11 @@ class LiveTree:
             if path not in self._watches:
                 watch = self._watches[path] = _Watch(self, path)
                 watch.open()
+        self._explorer.wake()
 
     def _take_result(self, path: str, state: QueryState[StreamState]) -> None:
         """Let the tree say what the cache knows of a stream."""
-        node = _make_node(state, self._model.nodes.get(path))
+        node = _make_node(state, self._model.nodes.get(path), is_watched=path in self._watches)
         with self._lock:
             had = self._model.nodes.get(path)
             self._model.set_node(path, node)
@@ -271,6 +289,27 @@ class LiveTree:
         ended, self._frame_end = self._frame_end, None
         if ended is not None and not ended.done():
             ended.set_result(None)
+
+    # -- for the explorer --------------------------------------------------------------------------------------------
+
+    def get_unread(self, passed: Collection[str], limit: int) -> list[str]:
+        """What the search or the order asks about and is not known; none of `passed`."""
+        return self._model.get_unread(passed, limit)
+
+    def get_undated(self, passed: Collection[str], limit: int) -> list[tuple[str, int]]:
+        """Nodes whose newest event's time the order asks for, with its offset; none of `passed`."""
+        return self._model.get_undated(passed, limit)
+
+    async def read(self, paths: list[str]) -> None:
+        """Bring what is known of streams into the tree, best effort."""
+        await self._read(paths, _RETRY_MAX)
+        self._begin_frame()
+
+    def note_active(self, path: str, active_at: int) -> None:
+        """A stream's newest event was written then."""
+        with self._lock:
+            self._model.set_active(path, active_at)
+        self._begin_frame()
 
     # -- for the watches ---------------------------------------------------------------------------------------------
 
@@ -360,11 +399,15 @@ class _Watch:
             delay = min(2 * delay, _RETRY_MAX)
 
 
-def _make_node(state: QueryState[StreamState], old: Node | None) -> Node:
+def _make_node(state: QueryState[StreamState], old: Node | None, *, is_watched: bool) -> Node:
     """The row for what the cache knows: data first, error second, and children kept while an answer is awaited."""
     error = None if state.error is None else make_node_error(state.error)
     data = state.data
+    active_at = None if old is None else old.active_at
     if isinstance(data, StreamState):
+        if old is not None and old.count is not None and old.count < data.event_count:
+            # Between two looks at a stream nobody watched, its events may have come at any time.
+            active_at = state.data_updated_at_ms if is_watched else None
         same = old is not None and old.child_paths == data.child_paths
         return Node(
             state="loaded",
@@ -372,5 +415,6 @@ def _make_node(state: QueryState[StreamState], old: Node | None) -> Node:
             child_paths=old.child_paths if same and old is not None else data.child_paths,
             error=error,
             updated_at=state.data_updated_at_ms,
+            active_at=active_at,
         )
-    return Node(state="loading" if error is None else "error", error=error)
+    return Node(state="loading" if error is None else "error", error=error, active_at=active_at)

@@ -7,12 +7,13 @@ update costs depends on the update and not on the tree.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import msgspec
 
 from itx_notebook.streams.path import get_ancestors
+from itx_notebook.tree.arrange import Sort, arrange
 from itx_notebook.tree.values import Connection, Node, get_child_names
 
 __all__ = ["TreeModel"]
@@ -29,6 +30,10 @@ class TreeModel:
         Paths that are open, also below a closed one.
     selected : str or None
         The current path.
+    filter : str
+        What is searched for.
+    sort : {"name", "activity", "count"}
+        Order of siblings.
     connection : Connection
         As the status line says it.
     """
@@ -38,6 +43,8 @@ class TreeModel:
         self.nodes: dict[str, Node] = {}
         self.expanded: set[str] = {root}
         self.selected: str | None = None
+        self.filter = ""
+        self.sort: Sort = "name"
         self.connection = connection
         self._patch: dict[str, Any] = {}
 
@@ -73,6 +80,21 @@ class TreeModel:
             if ancestor not in self.expanded:
                 self.expand(ancestor)
 
+    def set_filter(self, text: str) -> None:
+        """Search for `text`; an empty one ends the search, and what was open is open again."""
+        if text != self.filter:
+            self.filter = self._patch["filter"] = text
+
+    def set_sort(self, sort: Sort) -> None:
+        """Order siblings anew."""
+        if sort != self.sort:
+            self.sort = self._patch["sort"] = sort
+
+    def set_active(self, path: str, active_at: int) -> None:
+        """Note when the newest event of a known node was written."""
+        if (node := self.nodes.get(path)) is not None:
+            self.set_node(path, msgspec.structs.replace(node, active_at=active_at))
+
     def set_connection(self, connection: Connection) -> None:
         """Note whether the tree follows its streams."""
         if connection.state == self.connection.state:
@@ -103,20 +125,53 @@ class TreeModel:
         return list(wanted)
 
     def get_visible(self) -> list[tuple[str, int]]:
-        """The rows as a reader sees them: ``(path, depth)`` from the root down, children sorted by name."""
-        rows: list[tuple[str, int]] = []
-        pending = [(self.root, 0)]
-        while pending:
-            path, depth = pending.pop()
-            rows.append((path, depth))
-            node = self.nodes.get(path)
-            if node is not None and path in self.expanded:
-                pending += [(child, depth + 1) for child in sorted(node.child_paths, reverse=True)]
-        return rows
+        """The rows as a reader sees them: ``(path, depth)`` from the root down."""
+        return arrange(
+            self.root,
+            self._get_children,
+            self.expanded,
+            known=self._get_known() if self.filter else (),
+            text=self.filter,
+            get_rank=None if self.sort == "name" else self._get_rank,
+        )
+
+    def get_unread(self, passed: Collection[str], limit: int) -> list[str]:
+        """What a search or an order asks about and is not known, nearest to the root first; none of `passed`."""
+        if self.filter:
+            candidates: Iterable[str] = sorted(self._get_known(), key=lambda path: (path.count("/"), path))
+        else:
+            candidates = () if self.sort == "name" else (path for path, _ in self.get_visible())
+        unread = (path for path in candidates if path not in passed and path not in self.nodes)
+        return list(itertools.islice(unread, limit))
+
+    def get_undated(self, passed: Collection[str], limit: int) -> list[tuple[str, int]]:
+        """Visible nodes whose newest event's time the order needs, with its offset; none of `passed`."""
+        if self.sort != "activity":
+            return []
+        undated = (
+            (path, node.count)
+            for path, _ in self.get_visible()
+            if path not in passed and (node := self.nodes.get(path)) is not None and node.count
+            if node.active_at is None
+        )
+        return list(itertools.islice(undated, limit))
 
     def get_nodes(self) -> dict[str, dict[str, Any]]:
         """Every node as the snapshot carries it."""
         return {path: _describe(node) for path, node in self.nodes.items()}
+
+    def _get_children(self, path: str) -> tuple[str, ...]:
+        node = self.nodes.get(path)
+        return () if node is None else node.child_paths
+
+    def _get_known(self) -> set[str]:
+        return {self.root}.union(*(node.child_paths for node in self.nodes.values()))
+
+    def _get_rank(self, path: str) -> int | None:
+        node = self.nodes.get(path)
+        if node is None:
+            return None
+        return node.count if self.sort == "count" else node.active_at
 
     def _get_way_to(self, path: str | None) -> Iterable[str]:
         return () if path is None else [step for step in get_ancestors(path) if self._is_inside(step)]
@@ -153,6 +208,7 @@ def _describe(node: Node) -> dict[str, Any]:
         "children": get_child_names(node.child_paths),
         "error": msgspec.to_builtins(node.error),
         "updated_at": node.updated_at,
+        "active_at": node.active_at,
     }
 
 
@@ -169,6 +225,8 @@ def _diff(old: Node | None, new: Node) -> dict[str, Any]:
         changes["error"] = msgspec.to_builtins(new.error)
     if new.updated_at != old.updated_at:
         changes["updated_at"] = new.updated_at
+    if new.active_at != old.active_at:
+        changes["active_at"] = new.active_at
     if new.child_paths is not old.child_paths and new.child_paths != old.child_paths:
         known = len(old.child_paths)
         if new.child_paths[:known] == old.child_paths:

@@ -6,12 +6,12 @@ runs that did the same look the same. The HTML needs no script, no style sheet a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
 
 from itx_notebook.streams.path import get_label
+from itx_notebook.tree.arrange import arrange, get_rails
 from itx_notebook.tree.values import Snapshot
 
 __all__ = ["render_html", "render_text"]
@@ -33,7 +33,7 @@ def render_text(snapshot: Snapshot) -> str:
 
 def render_html(snapshot: Snapshot) -> str:
     """The visible rows as a table-free block of HTML with inline styles."""
-    rows = list(_get_rows(snapshot))
+    rows = _get_rows(snapshot)
     body = "".join(
         f'<div style="white-space:pre;overflow:hidden;text-overflow:ellipsis" title="{escape(row.path)}">'
         f'<span style="opacity:.5">{escape(row.rails)}</span><span>{escape(row.label)}</span>'
@@ -61,27 +61,28 @@ class _Row:
         self.node = node
 
 
-def _get_rows(snapshot: Snapshot) -> Iterator[_Row]:
-    expanded = set(snapshot.expanded)
-    # (path, label, rails of the row, rails of what hangs below it); drawn from the end
-    pending = [(snapshot.root, snapshot.root if snapshot.root != "/" else "/", "", "")]
-    while pending:
-        path, label, rails, below = pending.pop()
-        node = snapshot.nodes.get(path)
-        yield _Row(path, label, rails, node)
-        if node is None or path not in expanded:
-            continue
-        names = sorted(node["children"])
-        children = [
-            (
-                f"{path.rstrip('/')}/{name}",
-                get_label(name),
-                below + ("└─ " if name == names[-1] else "├─ "),
-                below + ("   " if name == names[-1] else "│  "),
-            )
-            for name in names
-        ]
-        pending += reversed(children)
+def _get_rows(snapshot: Snapshot) -> list[_Row]:
+    nodes = snapshot.nodes
+
+    def get_children(path: str) -> list[str]:
+        return [f"{path.rstrip('/')}/{name}" for name in nodes[path]["children"]] if path in nodes else []
+
+    def get_rank(path: str) -> int | None:
+        found: int | None = nodes.get(path, {}).get("count" if snapshot.sort == "count" else "active_at")
+        return found
+
+    rows = arrange(
+        snapshot.root,
+        get_children,
+        set(snapshot.expanded),
+        known=(child for path in nodes for child in get_children(path)),
+        text=snapshot.filter,
+        get_rank=None if snapshot.sort == "name" else get_rank,
+    )
+    return [
+        _Row(path, path if depth == 0 else get_label(path), rails, nodes.get(path))
+        for (path, depth), rails in zip(rows, get_rails(rows), strict=True)
+    ]
 
 
 def _get_fact(node: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from itx_notebook.errors import ItxError, as_itx_error
+from itx_notebook.tree.arrange import Sort
 
 __all__ = ["SNAPSHOT_VERSION", "Connection", "Node", "NodeError", "Snapshot", "get_child_names", "make_node_error"]
 
@@ -36,6 +37,8 @@ class Node(msgspec.Struct, frozen=True):
         With data beside it: the data is kept, a refresh failed.
     updated_at : int or None
         When the data was true, in milliseconds since the epoch.
+    active_at : int or None
+        When the newest event was written, in milliseconds since the epoch; ``None`` until somebody asked.
     """
 
     state: Literal["unloaded", "loading", "loaded", "error"] = "unloaded"
@@ -43,6 +46,7 @@ class Node(msgspec.Struct, frozen=True):
     child_paths: tuple[str, ...] = ()
     error: NodeError | None = None
     updated_at: int | None = None
+    active_at: int | None = None
 
 
 class Connection(msgspec.Struct, frozen=True):
@@ -63,7 +67,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     session : str
         One life of the tree in a kernel.
     nodes : dict
-        By full path, each ``{state, count, children, error, updated_at}`` with the children's last segments.
+        By full path, each ``{state, count, children, error, updated_at, active_at}`` with the children's last segments.
+    filter : str
+        What is searched for; empty where nothing is.
+    sort : str
+        Order of siblings.
     """
 
     version: int
@@ -75,6 +83,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     nodes: dict[str, dict[str, Any]]
     expanded: list[str]
     selected: str | None
+    filter: str = ""
+    sort: Sort = "name"
     connection: Connection
 
 

@@ -22,7 +22,7 @@ from IPython.core.getipython import get_ipython
 from itx_notebook._loop import get_io_loop
 from itx_notebook.errors import ItxError
 from itx_notebook.streams import parse_stream_path
-from itx_notebook.tree import LiveTree, make_node_error, render_html, render_text
+from itx_notebook.tree import SORTS, LiveTree, make_node_error, render_html, render_text
 
 __all__ = ["StreamTreeBrowser"]
 
@@ -133,6 +133,10 @@ class StreamTreeBrowser(anywidget.AnyWidget):
                 self._on_loop(self._send_snapshot)
             case "expand" | "collapse" | "refresh":
                 self._on_loop(getattr(self._tree, kind), parse_stream_path(content.get("path")))
+            case "filter":
+                self._on_loop(self._tree.set_filter, _parse_text(content.get("text")))
+            case "sort":
+                self._on_loop(self._tree.set_sort, _parse_sort(content.get("by")))
             case "select":
                 self.selected_path = parse_stream_path(content.get("path"))
             case _:
@@ -192,6 +196,18 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         """
         if not self._has_front_end and self._tree.seq != self._sent_seq:
             self._on_loop(self._send_snapshot)
+
+
+def _parse_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ItxError(f"A search is a text, not {value!r}.", code="BAD_REQUEST", hint="Pass a str.")
+    return value
+
+
+def _parse_sort(value: Any) -> Any:
+    if value not in SORTS:
+        raise ItxError(f"There is no order {value!r}.", code="BAD_REQUEST", hint=f"One of {', '.join(SORTS)}.")
+    return value
 
 
 def _keep_frontend_route(widget: anywidget.AnyWidget) -> None:

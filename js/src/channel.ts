@@ -8,6 +8,9 @@ import { MalformedMessage } from "./malformed.ts";
 /** The version of the snapshot's shape this front end reads. */
 export const SNAPSHOT_VERSION = 1;
 
+/** Order of siblings: by code point, or from the newest event or the highest count down. */
+export type Sort = "name" | "activity" | "count";
+
 export type NodeState = "unloaded" | "loading" | "loaded" | "error";
 
 export interface NodeError {
@@ -25,6 +28,8 @@ export interface TreeNode {
   error: NodeError | null;
   /** When the data was true, in epoch milliseconds. */
   updated_at: number | null;
+  /** When the newest event was written, in epoch milliseconds; null until somebody asked. */
+  active_at: number | null;
 }
 
 /** `children` replaces the list, `added` extends it. */
@@ -55,6 +60,9 @@ export interface Snapshot {
   nodes: Record<string, TreeNode>;
   expanded: string[];
   selected: string | null;
+  /** What is searched for; empty where nothing is. */
+  filter: string;
+  sort: Sort;
   connection: Connection;
 }
 
@@ -66,6 +74,8 @@ export interface Patch {
   expand?: string[];
   collapse?: string[];
   selected?: string | null;
+  filter?: string;
+  sort?: Sort;
   connection?: Connection;
 }
 
@@ -86,6 +96,8 @@ export type Incoming = Patch | Heartbeat | WidgetError;
 export type Outgoing =
   | { kind: "hello" }
   | { kind: "resync"; have: number }
+  | { kind: "filter"; text: string }
+  | { kind: "sort"; by: Sort }
   | { kind: "expand" | "collapse" | "select" | "refresh"; path: string };
 
 /** A snapshot with the nodes that could be read, and what was wrong with the first that could not. */
@@ -94,26 +106,172 @@ export interface ReadSnapshot {
   complaint: MalformedMessage | null;
 }
 
+type Reader<T> = (raw: unknown, where: string) => T;
+type Readers<T> = { [K in keyof T]-?: Reader<Exclude<T[K], undefined>> };
+
+const nullOr =
+  <T>(read: Reader<T>): Reader<T | null> =>
+  (raw, where) => {
+    if (raw == null) return null;
+    try {
+      return read(raw, where);
+    } catch (failure) {
+      if (!(failure instanceof MalformedMessage) || failure.where !== where) throw failure;
+      throw new MalformedMessage(where, raw, `${failure.wanted} or null`);
+    }
+  };
+
+const withDefault =
+  <T>(read: Reader<T>, absent: T): Reader<T> =>
+  (raw, where) =>
+    raw === undefined ? absent : read(raw, where);
+
+const oneOf =
+  <T extends string>(...words: T[]): Reader<T> =>
+  (raw, where) => {
+    if (words.includes(raw as T)) return raw as T;
+    throw new MalformedMessage(where, raw, `${words.slice(0, -1).join(", ")} or ${words.at(-1)}`);
+  };
+
+const listOf =
+  <T>(read: Reader<T>): Reader<T[]> =>
+  (raw, where) => {
+    if (!Array.isArray(raw)) throw new MalformedMessage(where, raw, "a list");
+    return raw.map((item) => read(item, where));
+  };
+
+const recordOf =
+  <T>(readers: Readers<T>): Reader<T> =>
+  (raw, where) =>
+    readFields(raw, where, readers, true) as T;
+
+/** Like `recordOf`, of the fields that are there. */
+const someOf =
+  <T>(readers: Readers<T>): Reader<Partial<T>> =>
+  (raw, where) =>
+    readFields(raw, where, readers, false) as Partial<T>;
+
+const mapOf =
+  <T>(read: Reader<T>): Reader<Record<string, T>> =>
+  (raw, where) =>
+    Object.fromEntries(
+      Object.entries(object(raw, where)).map(([key, value]) => [key, read(value, `${where}["${key}"]`)]),
+    );
+
+function readFields(raw: unknown, where: string, readers: object, areAllWanted: boolean): unknown {
+  const source = object(raw, where);
+  const read: Record<string, unknown> = {};
+  for (const [name, reader] of Object.entries(readers)) {
+    const value = source[name];
+    if (areAllWanted || value !== undefined) read[name] = reader(value, `${where}.${name}`);
+  }
+  return read;
+}
+
+const object: Reader<Record<string, unknown>> = (raw, where) => {
+  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
+    throw new MalformedMessage(where, raw, "an object");
+  }
+  return raw as Record<string, unknown>;
+};
+
+const text: Reader<string> = (raw, where) => {
+  if (typeof raw !== "string") throw new MalformedMessage(where, raw, "a text");
+  return raw;
+};
+
+const number: Reader<number> = (raw, where) => {
+  if (!Number.isFinite(raw)) throw new MalformedMessage(where, raw, "a number");
+  return raw as number;
+};
+
+const wholeNumber: Reader<number> = (raw, where) => {
+  if (!Number.isSafeInteger(raw)) throw new MalformedMessage(where, raw, "a whole number");
+  return raw as number;
+};
+
+/** An empty segment, or one with a slash, would make a node its own descendant. */
+const segment: Reader<string> = (raw, where) => {
+  const value = text(raw, where);
+  if (value === "" || value.includes("/")) throw new MalformedMessage(where, value, "a path segment");
+  return value;
+};
+
+const path: Reader<string> = (raw, where) => {
+  const value = text(raw, where);
+  if (!value.startsWith("/")) throw new MalformedMessage(where, value, "a path");
+  return value;
+};
+
+const sort = oneOf<Sort>("name", "activity", "count");
+
+const error = recordOf<NodeError>({
+  code: text,
+  message: text,
+  hint: nullOr(text),
+  details: nullOr(text),
+});
+
+const connection = recordOf<Connection>({
+  state: oneOf("live", "reconnecting", "closed"),
+  since: number,
+  detail: nullOr(text),
+});
+
+const NODE: Readers<TreeNode> = {
+  state: oneOf<NodeState>("unloaded", "loading", "loaded", "error"),
+  count: nullOr(number),
+  children: listOf(segment),
+  error: nullOr(error),
+  updated_at: nullOr(number),
+  active_at: nullOr(number),
+};
+
+const node = recordOf(NODE);
+
+const snapshotFrame = recordOf<Omit<Snapshot, "version" | "nodes">>({
+  seq: wholeNumber,
+  session: text,
+  taken_at: number,
+  project: recordOf<Project>({ id: text, slug: text }),
+  root: path,
+  expanded: listOf(text),
+  selected: nullOr(text),
+  // Notebooks saved by the first release know neither.
+  filter: withDefault(text, ""),
+  sort: withDefault(sort, "name"),
+  connection,
+});
+
+const patch = someOf<Omit<Patch, "kind">>({
+  seq: wholeNumber,
+  nodes: mapOf(nullOr(someOf({ ...NODE, added: listOf(segment) }))),
+  expand: listOf(text),
+  collapse: listOf(text),
+  selected: nullOr(text),
+  filter: text,
+  sort,
+  connection,
+});
+
+const heartbeat = recordOf<Omit<Heartbeat, "kind">>({ seq: wholeNumber, session: text, now: number });
+
 /**
  * Read one custom message. Raises `MalformedMessage`; a patch is taken whole or not at all, since half a patch
  * would leave a tree that no number describes.
  */
 export function parseMessage(raw: unknown): Incoming {
   const message = object(raw, "message");
-  switch (message.kind) {
+  const { kind } = message;
+  switch (kind) {
     case "patch":
-      return parsePatch(message);
+      return { kind, ...patch(message, kind), seq: wholeNumber(message.seq, "patch.seq") };
     case "heartbeat":
-      return {
-        kind: "heartbeat",
-        seq: wholeNumber(message.seq, "heartbeat.seq"),
-        session: text(message.session, "heartbeat.session"),
-        now: number(message.now, "heartbeat.now"),
-      };
+      return { kind, ...heartbeat(message, kind) };
     case "error":
-      return { kind: "error", error: parseError(message.error, "error.error") };
+      return { kind, error: error(message.error, "error.error") };
     default:
-      throw new MalformedMessage("message.kind", message.kind, "patch, heartbeat or error");
+      throw new MalformedMessage("message.kind", kind, "patch, heartbeat or error");
   }
 }
 
@@ -122,169 +280,20 @@ export function parseMessage(raw: unknown): Incoming {
  * and reported instead, because refusing all the others would show nothing and asking again would bring the same.
  */
 export function parseSnapshot(raw: unknown): ReadSnapshot {
-  const snapshot = object(raw, "snapshot");
-  if (snapshot.version !== SNAPSHOT_VERSION) {
-    throw new MalformedMessage("snapshot.version", snapshot.version, `${SNAPSHOT_VERSION}`);
+  const source = object(raw, "snapshot");
+  const { version } = source;
+  if (version !== SNAPSHOT_VERSION) {
+    throw new MalformedMessage("snapshot.version", version, `${SNAPSHOT_VERSION}`);
   }
-  const project = object(snapshot.project, "snapshot.project");
   const nodes: Record<string, TreeNode> = {};
   let complaint: MalformedMessage | null = null;
-  for (const [path, node] of Object.entries(object(snapshot.nodes, "snapshot.nodes"))) {
+  for (const [path, rawNode] of Object.entries(object(source.nodes, "snapshot.nodes"))) {
     try {
-      nodes[path] = parseNode(node, `snapshot.nodes["${path}"]`);
-    } catch (error) {
-      if (!(error instanceof MalformedMessage)) throw error;
-      complaint ??= error;
+      nodes[path] = node(rawNode, `snapshot.nodes["${path}"]`);
+    } catch (failure) {
+      if (!(failure instanceof MalformedMessage)) throw failure;
+      complaint ??= failure;
     }
   }
-  return {
-    complaint,
-    snapshot: {
-      version: SNAPSHOT_VERSION,
-      seq: wholeNumber(snapshot.seq, "snapshot.seq"),
-      session: text(snapshot.session, "snapshot.session"),
-      taken_at: number(snapshot.taken_at, "snapshot.taken_at"),
-      project: {
-        id: text(project.id, "snapshot.project.id"),
-        slug: text(project.slug, "snapshot.project.slug"),
-      },
-      root: path(snapshot.root, "snapshot.root"),
-      nodes,
-      expanded: texts(snapshot.expanded, "snapshot.expanded"),
-      selected: textOrNull(snapshot.selected, "snapshot.selected"),
-      connection: parseConnection(snapshot.connection, "snapshot.connection"),
-    },
-  };
-}
-
-function parsePatch(message: Record<string, unknown>): Patch {
-  const patch: Patch = { kind: "patch", seq: wholeNumber(message.seq, "patch.seq") };
-  if (message.nodes !== undefined) {
-    patch.nodes = {};
-    for (const [path, node] of Object.entries(object(message.nodes, "patch.nodes"))) {
-      patch.nodes[path] = node === null ? null : parseNodePatch(node, `patch.nodes["${path}"]`);
-    }
-  }
-  if (message.expand !== undefined) patch.expand = texts(message.expand, "patch.expand");
-  if (message.collapse !== undefined) patch.collapse = texts(message.collapse, "patch.collapse");
-  if (message.selected !== undefined) patch.selected = textOrNull(message.selected, "patch.selected");
-  if (message.connection !== undefined) {
-    patch.connection = parseConnection(message.connection, "patch.connection");
-  }
-  return patch;
-}
-
-function parseNode(raw: unknown, where: string): TreeNode {
-  const node = object(raw, where);
-  return {
-    state: nodeState(node.state, `${where}.state`),
-    count: numberOrNull(node.count, `${where}.count`),
-    children: segments(node.children, `${where}.children`),
-    error: errorOrNull(node.error, `${where}.error`),
-    updated_at: numberOrNull(node.updated_at, `${where}.updated_at`),
-  };
-}
-
-function parseNodePatch(raw: unknown, where: string): NodePatch {
-  const node = object(raw, where);
-  const patch: NodePatch = {};
-  if (node.state !== undefined) patch.state = nodeState(node.state, `${where}.state`);
-  if (node.count !== undefined) patch.count = numberOrNull(node.count, `${where}.count`);
-  if (node.children !== undefined) patch.children = segments(node.children, `${where}.children`);
-  if (node.added !== undefined) patch.added = segments(node.added, `${where}.added`);
-  if (node.error !== undefined) patch.error = errorOrNull(node.error, `${where}.error`);
-  if (node.updated_at !== undefined) patch.updated_at = numberOrNull(node.updated_at, `${where}.updated_at`);
-  return patch;
-}
-
-function parseError(raw: unknown, where: string): NodeError {
-  const error = object(raw, where);
-  return {
-    code: text(error.code, `${where}.code`),
-    message: text(error.message, `${where}.message`),
-    hint: textOrNull(error.hint ?? null, `${where}.hint`),
-    details: textOrNull(error.details ?? null, `${where}.details`),
-  };
-}
-
-function parseConnection(raw: unknown, where: string): Connection {
-  const connection = object(raw, where);
-  const { state } = connection;
-  if (state !== "live" && state !== "reconnecting" && state !== "closed") {
-    throw new MalformedMessage(`${where}.state`, state, "live, reconnecting or closed");
-  }
-  return {
-    state,
-    since: number(connection.since, `${where}.since`),
-    detail: textOrNull(connection.detail ?? null, `${where}.detail`),
-  };
-}
-
-function object(raw: unknown, where: string): Record<string, unknown> {
-  if (typeof raw !== "object" || raw === null || Array.isArray(raw)) {
-    throw new MalformedMessage(where, raw, "an object");
-  }
-  return raw as Record<string, unknown>;
-}
-
-function text(raw: unknown, where: string): string {
-  if (typeof raw !== "string") throw new MalformedMessage(where, raw, "a text");
-  return raw;
-}
-
-function textOrNull(raw: unknown, where: string): string | null {
-  if (raw !== null && typeof raw !== "string") throw new MalformedMessage(where, raw, "a text or null");
-  return raw;
-}
-
-function number(raw: unknown, where: string): number {
-  if (!isNumber(raw)) throw new MalformedMessage(where, raw, "a number");
-  return raw;
-}
-
-function numberOrNull(raw: unknown, where: string): number | null {
-  if (raw !== null && !isNumber(raw)) throw new MalformedMessage(where, raw, "a number or null");
-  return raw;
-}
-
-function isNumber(raw: unknown): raw is number {
-  return typeof raw === "number" && Number.isFinite(raw);
-}
-
-function wholeNumber(raw: unknown, where: string): number {
-  if (!Number.isSafeInteger(raw)) throw new MalformedMessage(where, raw, "a whole number");
-  return raw as number;
-}
-
-function array(raw: unknown, where: string): unknown[] {
-  if (!Array.isArray(raw)) throw new MalformedMessage(where, raw, "a list");
-  return raw;
-}
-
-function texts(raw: unknown, where: string): string[] {
-  return array(raw, where).map((item) => text(item, where));
-}
-
-/** An empty segment, or one with a slash, would make a node its own descendant. */
-function segments(raw: unknown, where: string): string[] {
-  return array(raw, where).map((item) => {
-    const segment = text(item, where);
-    if (segment === "" || segment.includes("/")) throw new MalformedMessage(where, segment, "a path segment");
-    return segment;
-  });
-}
-
-function path(raw: unknown, where: string): string {
-  const value = text(raw, where);
-  if (!value.startsWith("/")) throw new MalformedMessage(where, value, "a path");
-  return value;
-}
-
-function nodeState(raw: unknown, where: string): NodeState {
-  if (raw === "unloaded" || raw === "loading" || raw === "loaded" || raw === "error") return raw;
-  throw new MalformedMessage(where, raw, "unloaded, loading, loaded or error");
-}
-
-function errorOrNull(raw: unknown, where: string): NodeError | null {
-  return raw === null ? null : parseError(raw, where);
+  return { complaint, snapshot: { version, nodes, ...snapshotFrame(source, "snapshot") } };
 }

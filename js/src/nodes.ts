@@ -3,6 +3,7 @@
 // Every change costs what it touches, not what the tree holds: counts leave the rows alone, a new child is one
 // binary search and one insertion, opening and closing copy the branch.
 
+import { type Arrangement, arrangeRows } from "./arrange.ts";
 import type { NodeError, NodePatch, TreeNode } from "./channel.ts";
 import { comparePaths, joinPath } from "./path.ts";
 import { findRow, lowerBound, replaceRows, rowsBelow, subtreeEnd, visibleRows } from "./rows.ts";
@@ -18,6 +19,9 @@ export class NodeTable {
   #troubled = new Set<string>();
   #rows: string[] = ["/"];
   #root = "/";
+  #arrangement: Arrangement = { text: "", sort: "name" };
+  /** The rows of a search or another order, and where each stands; null where they must be walked anew. */
+  #arranged: { rows: string[]; index: Map<string, number> } | null = null;
 
   get root(): string {
     return this.#root;
@@ -25,7 +29,27 @@ export class NodeTable {
 
   /** Visible paths from top to bottom. */
   get rows(): readonly string[] {
-    return this.#rows;
+    return this.isPlain ? this.#rows : this.#arrange().rows;
+  }
+
+  /** Is the tree as people opened it, in the order of names? */
+  get isPlain(): boolean {
+    return !this.#arrangement.text && this.#arrangement.sort === "name";
+  }
+
+  get arrangement(): Arrangement {
+    return this.#arrangement;
+  }
+
+  /** Search and order; what was open stays so for the time after a search. */
+  arrange(arrangement: Arrangement): void {
+    this.#arrangement = arrangement;
+    this.#arranged = null;
+  }
+
+  /** Index of the row of `path`, or a negative number: in the plain tree, where it would stand as `-(index + 1)`. */
+  find(path: string): number {
+    return this.isPlain ? findRow(this.#rows, path) : (this.#arrange().index.get(path) ?? -1);
   }
 
   /** Paths of nodes with an error, visible or not: their rows are taller. */
@@ -42,12 +66,13 @@ export class NodeTable {
   }
 
   isExpanded(path: string): boolean {
-    return this.#expanded.has(path);
+    return this.#arrangement.text ? this.childrenOf(path).length > 0 : this.#expanded.has(path);
   }
 
   /** Replace everything. The node objects become the table's own. */
   load(root: string, nodes: Record<string, TreeNode>, expanded: readonly string[]): void {
     this.#root = root;
+    this.#arranged = null;
     this.#nodes = new Map(Object.entries(nodes));
     this.#expanded = new Set(expanded);
     this.#troubled = new Set();
@@ -60,6 +85,7 @@ export class NodeTable {
 
   /** Fold one node's patch in; `null` forgets the node, whose row stays as long as its parent names it. */
   patch(path: string, patch: NodePatch | null): void {
+    this.#arranged = null;
     if (patch === null) {
       this.#nodes.delete(path);
       this.#troubled.delete(path);
@@ -67,7 +93,14 @@ export class NodeTable {
       return;
     }
     const known = this.#nodes.get(path);
-    const node = known ?? { state: "unloaded", count: null, children: [], error: null, updated_at: null };
+    const node = known ?? {
+      state: "unloaded",
+      count: null,
+      children: [],
+      error: null,
+      updated_at: null,
+      active_at: null,
+    };
     const { added, children, ...fields } = patch;
     Object.assign(node, fields);
     if (!known) this.#nodes.set(path, node);
@@ -114,7 +147,16 @@ export class NodeTable {
     replaceRows(this.#rows, -findRow(this.#rows, child) - 1, 0, [child, ...below]);
   }
 
+  #arrange(): { rows: string[]; index: Map<string, number> } {
+    if (!this.#arranged) {
+      const rows = arrangeRows(this.#root, this.#arrangement, this.#nodes, this.#expanded);
+      this.#arranged = { rows, index: new Map(rows.map((path, index) => [path, index])) };
+    }
+    return this.#arranged;
+  }
+
   #redrawBelow(path: string): void {
+    this.#arranged = null;
     const index = findRow(this.#rows, path);
     if (index < 0) return;
     const removed = subtreeEnd(this.#rows, index) - index - 1;

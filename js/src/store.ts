@@ -12,6 +12,7 @@ import {
   parseSnapshot,
   SNAPSHOT_VERSION,
   type Snapshot,
+  type Sort,
 } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import { Link, type LinkState } from "./link.ts";
@@ -26,6 +27,9 @@ export const RESYNC_RETRY_MS = 2_000;
 export const QUIET_MS = 1_000;
 /** A tree that never rests is written this often: the whole of it is compared each time. */
 export const MAX_UNSAVED_MS = 30_000;
+
+/** How long typing must rest before the kernel is told what is searched for. */
+export const TYPING_MS = 200;
 
 export interface StoreSeams {
   clock: Clock;
@@ -44,6 +48,8 @@ export class TreeStore {
   #takenAt = 0;
   #project: Project = { id: "", slug: "" };
   #selected: string | null = null;
+  #filter = "";
+  #cancelTyping: (() => void) | null = null;
   #connection: Connection = { state: "live", since: 0, detail: null };
 
   // Where the channel stands.
@@ -74,6 +80,11 @@ export class TreeStore {
 
   get selected(): string | null {
     return this.#selected;
+  }
+
+  /** What is searched for, as it was typed. */
+  get filter(): string {
+    return this.#filter;
   }
 
   get connection(): Connection {
@@ -115,6 +126,7 @@ export class TreeStore {
     this.#link.close();
     this.#cancelRetry();
     this.#cancelSave();
+    this.#cancelTyping?.();
     this.#listeners.clear();
   }
 
@@ -144,6 +156,7 @@ export class TreeStore {
     this.#selected = snapshot.selected;
     this.#connection = snapshot.connection;
     this.tree.load(snapshot.root, snapshot.nodes, snapshot.expanded);
+    this.#arrange(snapshot);
     this.#gap = null;
     this.#cancelRetry();
     if (complaint) this.#complain(complaint);
@@ -192,6 +205,23 @@ export class TreeStore {
     this.#tell("select", { kind: "select", path });
   }
 
+  /** Search at once; the kernel, which reads what was never opened, is told when the typing rests. */
+  search(text: string): void {
+    this.#cancelTyping?.();
+    this.#cancelTyping = null;
+    this.#arrange({ filter: text });
+    this.#cancelTyping = this.#seams.clock.after(TYPING_MS, () => {
+      this.#cancelTyping = null;
+      this.#tell("filter", { kind: "filter", text });
+    });
+    this.#changed();
+  }
+
+  sort(by: Sort): void {
+    this.#arrange({ sort: by });
+    this.#tell("sort", { kind: "sort", by });
+  }
+
   refresh(path: string): void {
     this.#send({ kind: "refresh", path });
   }
@@ -213,6 +243,7 @@ export class TreeStore {
     for (const path of patch.expand ?? []) this.tree.expand(path);
     for (const path of patch.collapse ?? []) this.tree.collapse(path);
     if (patch.selected !== undefined) this.#selected = patch.selected;
+    this.#arrange(patch);
     if (patch.connection) this.#connection = patch.connection;
     this.#notice = null;
     this.#touch();
@@ -227,6 +258,16 @@ export class TreeStore {
     this.#hear();
     if (seq > this.#seq || (isBack && seq !== this.#seq)) this.#miss(seq);
     else this.#takenAt = now;
+  }
+
+  #arrange({ filter, sort }: { filter?: string; sort?: Sort }): void {
+    // What is being typed is newer than anything the kernel heard of.
+    if (filter !== undefined && !this.#cancelTyping) this.#filter = filter;
+    else if (sort === undefined) return;
+    this.tree.arrange({
+      text: this.#filter.trim().toLowerCase(),
+      sort: sort ?? this.tree.arrangement.sort,
+    });
   }
 
   #hear(): void {
@@ -310,6 +351,8 @@ export class TreeStore {
       root: this.tree.root,
       ...this.tree.copy(),
       selected: this.#selected,
+      filter: this.#filter,
+      sort: this.tree.arrangement.sort,
       connection: this.#connection,
     };
     this.#seams.save(this.#saved);

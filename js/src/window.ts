@@ -4,7 +4,7 @@
 // have more. Offsets are then arithmetic, whatever the number of rows. (A general virtualiser measured 32 KB, and
 // the whole module is stored in the notebook once per widget.)
 
-import { findRow, lowerBound } from "./rows.ts";
+import { lowerBound } from "./rows.ts";
 
 export const ROW_HEIGHT = 24;
 /** What a message is thought to add until its row was drawn and measured. */
@@ -20,13 +20,13 @@ export interface TallRow {
 
 /** The troubled rows that are visible, from top to bottom, with their measured or supposed extra height. */
 export function tallRows(
-  rows: readonly string[],
+  find: (path: string) => number,
   troubled: ReadonlySet<string>,
   measured: ReadonlyMap<string, number>,
 ): TallRow[] {
   const tall: TallRow[] = [];
   for (const path of troubled) {
-    const index = findRow(rows, path);
+    const index = find(path);
     if (index >= 0) tall.push({ index, extra: measured.get(path) ?? MESSAGE_HEIGHT });
   }
   return tall.sort((a, b) => a.index - b.index);

@@ -58,7 +58,7 @@ describe("parseMessage", () => {
     [{ kind: "patch", seq: "5" }, 'patch.seq is "5", not a whole number'],
     [{ kind: "patch", seq: 1.5 }, "patch.seq is 1.5, not a whole number"],
     [{ kind: "patch", seq: 1, nodes: [] }, "patch.nodes is [], not an object"],
-    [{ kind: "patch", seq: 1, nodes: { "/a": 1 } }, 'patch.nodes["/a"] is 1, not an object'],
+    [{ kind: "patch", seq: 1, nodes: { "/a": 1 } }, 'patch.nodes["/a"] is 1, not an object or null'],
     [
       { kind: "patch", seq: 1, nodes: { "/a": { state: "odd" } } },
       'patch.nodes["/a"].state is "odd", not unloaded, loading, loaded or error',

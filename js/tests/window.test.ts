@@ -26,7 +26,7 @@ describe("window", () => {
   it("lists visible troubled rows from top to bottom, measured where they were", () => {
     const rows = ["/", "/a", "/b", "/c"];
     const troubled = new Set(["/c", "/hidden", "/a"]);
-    expect(tallRows(rows, troubled, new Map([["/c", 70]]))).toEqual([
+    expect(tallRows((path) => rows.indexOf(path), troubled, new Map([["/c", 70]]))).toEqual([
       { index: 1, extra: MESSAGE_HEIGHT },
       { index: 3, extra: 70 },
     ]);

@@ -235,3 +235,31 @@ def test_kernel_when_restarted_is_said_to_be_gone_and_the_way_back_is_the_cell(n
     for cell in (0, 1, 2):
         page.run(cell)
     expect(page.status).to_have_text("live")
+
+
+def test_search_when_typed_finds_what_was_never_opened_and_gives_the_tree_back(notebook: OpenNotebook) -> None:
+    page = notebook(AGENTS, TREE)
+    page.run(1)
+    page.run(2)
+    before = page.get_sources()
+    search = page.page.get_by_role("searchbox", name="Search paths")
+    search.press_sequentially("slack")
+    expect(page.row("/agents/slack")).to_be_visible()
+    expect(page.row("/agents/slack").locator("mark")).to_have_text("slack")
+    expect(page.row("/orders")).to_have_count(0)
+    expect(page.page.get_by_text("1 stream", exact=True)).to_be_visible()
+    search.press("Shift+Enter")
+    search.press("Escape")
+    expect(page.row("/orders")).to_be_visible()
+    expect(page.row("/agents/slack")).to_have_count(0)
+    assert page.get_sources() == before
+
+
+def test_order_when_chosen_puts_the_longest_stream_first(notebook: OpenNotebook) -> None:
+    page = notebook(AGENTS, 'itx.streams.get("/orders").append_batch([{"type": "x"}] * 40)', TREE)
+    for cell in (1, 2, 3):
+        page.run(cell)
+    expect(page.tree.get_by_role("treeitem").nth(1)).to_have_attribute("data-path", re.compile("^/_|^/agents"))
+    page.page.get_by_role("combobox", name="Order").select_option("count")
+    expect(page.tree.get_by_role("treeitem").nth(1)).to_have_attribute("data-path", "/orders")
+    page.expect_count("/orders", 43)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-UNLOADED: dict[str, Any] = {"state": "unloaded", "count": None, "children": [], "error": None, "updated_at": None}
+UNLOADED: dict[str, Any] = {
+    "state": "unloaded",
+    "count": None,
+    "children": [],
+    "error": None,
+    "updated_at": None,
+    "active_at": None,
+}
 
 
 def apply_patch(snapshot: dict[str, Any], seq: int, patch: dict[str, Any]) -> dict[str, Any]:
     """The snapshot after a patch, which must be the next one; checks what the channel's rules say of a patch."""
     assert seq == snapshot["seq"] + 1, "patches are numbered densely"
     assert patch, "an empty patch is not worth a number"
-    assert set(patch) <= {"nodes", "expand", "collapse", "selected", "connection"}
+    assert set(patch) <= {"nodes", "expand", "collapse", "selected", "filter", "sort", "connection"}
     after = copy.deepcopy(snapshot)
     after["seq"] = seq
     for path, node_patch in patch.get("nodes", {}).items():
@@ -29,6 +36,5 @@ def apply_patch(snapshot: dict[str, Any], seq: int, patch: dict[str, Any]) -> di
     after["expanded"] = sorted((set(snapshot["expanded"]) | opened) - closed)
     if "selected" in patch:
         after["selected"] = patch["selected"]
-    if "connection" in patch:
-        after["connection"] = patch["connection"]
+    after.update({name: patch[name] for name in ("filter", "sort", "connection") if name in patch})
     return after

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 
 from itx_notebook.testing import FakeClock
 from itx_notebook.tree import LiveTree, render_text
@@ -25,6 +27,7 @@ async def test_snapshot_after_the_prefetch_has_the_root_and_nothing_is_followed(
             "children": ["agents", "orders"],
             "error": None,
             "updated_at": world.clock.now_ms(),
+            "active_at": None,
         }
     }
     assert (snapshot.version, snapshot.seq, snapshot.expanded, snapshot.selected) == (1, 0, ["/"], None)
@@ -55,7 +58,8 @@ async def test_append_to_a_visible_stream_arrives_as_a_patch_of_what_changed(wor
     await world.append("/agents", 2)
     await world.pass_frames()
     count = await world.get_count("/agents")
-    assert view.patches == [{"nodes": {"/agents": {"count": count, "updated_at": world.clock.now_ms() - 80}}}]
+    arrived_at = world.clock.now_ms() - 80
+    assert view.patches == [{"nodes": {"/agents": {"count": count, "updated_at": arrived_at, "active_at": arrived_at}}}]
     view.check()
 
 
@@ -71,11 +75,11 @@ async def test_new_child_of_a_visible_stream_arrives_as_added(world: World) -> N
     await world.append("/agents/c")
     await world.pass_frames()
     (patch,) = view.patches
-    updated_at = world.clock.now_ms() - 80
+    arrived = dict.fromkeys(("updated_at", "active_at"), world.clock.now_ms() - 80)
     assert patch == {
         "nodes": {
-            "/": {"count": await world.get_count("/"), "updated_at": updated_at},
-            "/agents": {"count": await world.get_count("/agents"), "updated_at": updated_at, "added": ["c"]},
+            "/": {"count": await world.get_count("/"), **arrived},
+            "/agents": {"count": await world.get_count("/agents"), **arrived, "added": ["c"]},
         }
     }
     view.check()
@@ -426,3 +430,44 @@ def _damage(home: Path, project: Project, path: str) -> bytes:
 def _repair(home: Path, project: Project, path: str, body: bytes) -> None:
     with _open_file(home) as connection:
         connection.execute(f"UPDATE events SET body = ? WHERE {_SECOND_EVENT}", (body, project.id, path))
+
+
+# -- search and order ------------------------------------------------------------------------------------------------
+
+
+async def test_search_reads_what_nobody_opened_and_leaves_no_trace(world: World) -> None:
+    await world.append("/agents/a/deep/down")
+    view = await world.open_view()
+    before = {path: await world.get_count(path) for path in ("/agents", "/agents/a", "/agents/a/deep")}
+    view.tree.set_filter("down")
+    await world.settle()
+    await world.pass_frames()
+    view.check()
+    assert view.state["filter"] == "down"
+    assert view.state["nodes"]["/agents/a/deep"]["children"] == ["down"]
+    assert view.state["expanded"] == ["/"]
+    assert {path: await world.get_count(path) for path in before} == before
+    assert await _get_followed(world) == ["/"]
+
+
+async def test_search_that_ends_leaves_the_rest_unread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("itx_notebook.tree.explore.EXPLORE_LIMIT", 1)
+    view = await world.open_view()
+    view.tree.set_filter("x")
+    await world.settle()
+    await world.pass_frames()
+    assert sorted(view.state["nodes"]) == ["/", "/agents"]
+
+
+async def test_order_by_activity_dates_the_visible_streams(world: World) -> None:
+    view = await world.open_view(expand=["/agents"])
+    view.tree.set_sort("activity")
+    await world.settle()
+    await world.pass_frames()
+    view.check()
+    dated = {path: node["active_at"] for path, node in view.state["nodes"].items()}
+    assert sorted(dated) == ["/", "/agents", "/agents/a", "/agents/b", "/orders"]
+    newest = await (await world.get_stream("/orders")).read(
+        after_offset="start", before_offset="end", event_types=None, limit=None, presence=False
+    )
+    assert dated["/orders"] == round(datetime.fromisoformat(newest[-1].created_at).timestamp() * 1000)

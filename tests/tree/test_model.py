@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itx_notebook.tree import Connection, Node, NodeError, TreeModel
+from itx_notebook.tree import SORTS, Connection, Node, NodeError, TreeModel
 from tests.tree.applier import apply_patch
 
 
@@ -28,6 +28,8 @@ def _snapshot(model: TreeModel, seq: int = 0) -> dict[str, Any]:
         "nodes": copy.deepcopy(model.get_nodes()),
         "expanded": sorted(model.expanded),
         "selected": model.selected,
+        "filter": model.filter,
+        "sort": model.sort,
         "connection": msgspec.to_builtins(model.connection),
     }
 
@@ -115,7 +117,16 @@ def test_patch_of_a_first_node_is_the_whole_node_with_last_segments() -> None:
     model = _make_model()
     model.set_node("/", Node("loaded", count=3, child_paths=("/b", "/a"), updated_at=5))
     assert model.take_patch() == {
-        "nodes": {"/": {"state": "loaded", "count": 3, "children": ["b", "a"], "error": None, "updated_at": 5}}
+        "nodes": {
+            "/": {
+                "state": "loaded",
+                "count": 3,
+                "children": ["b", "a"],
+                "error": None,
+                "updated_at": 5,
+                "active_at": None,
+            }
+        }
     }
     assert model.take_patch() == {}
     assert not model.has_changes
@@ -227,6 +238,9 @@ _changes: st.SearchStrategy[Callable[[TreeModel], None]] = st.one_of(
     st.builds(lambda path: lambda model: model.expand(path), _paths),
     st.builds(lambda path: lambda model: model.collapse(path), _paths),
     st.builds(lambda path: lambda model: model.select(path), st.none() | _paths),
+    st.builds(lambda text: lambda model: model.set_filter(text), st.sampled_from(["", "a", "/a/x", "none"])),
+    st.builds(lambda sort: lambda model: model.set_sort(sort), st.sampled_from(SORTS)),
+    st.builds(lambda path, at: lambda model: model.set_active(path, at), _paths, st.integers(0, 3)),
     st.builds(
         lambda state, since, detail: lambda model: model.set_connection(Connection(state, since, detail)),
         st.sampled_from(["live", "reconnecting", "closed"]),

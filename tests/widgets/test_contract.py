@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from itx_notebook.tree import Connection, NodeError, Snapshot, TreeModel
+from itx_notebook.tree import SORTS, Connection, NodeError, Snapshot, TreeModel
 from itx_notebook.tree.values import SNAPSHOT_VERSION, Node
 from itx_notebook.widgets import StreamTreeBrowser
 from itx_notebook.widgets import browser as browser_module
@@ -68,9 +68,11 @@ def test_snapshot_has_the_interfaces_fields_and_types() -> None:
         "version": "typeof SNAPSHOT_VERSION",
         "project": "Project",
         "nodes": "Record<string, TreeNode>",
+        "sort": "Sort",
     }
     assert {**ours, **own_names} == theirs
     assert parse_interface("Project") == {"id": "string", "slug": "string"}
+    assert set(SORTS) == parse_union("Sort")
     assert f"SNAPSHOT_VERSION = {SNAPSHOT_VERSION};" in CHANNEL
 
 
@@ -88,6 +90,8 @@ def test_patch_of_the_model_has_fields_the_interface_knows() -> None:
     model.expand("/a")
     model.collapse("/b")
     model.select("/c")
+    model.set_filter("a")
+    model.set_sort("count")
     model.set_connection(Connection("reconnecting", 1))
     patch = {"kind", "seq", *model.take_patch()}
     assert patch == {field.rstrip("?") for field in parse_interface("Patch")}

@@ -1,9 +1,10 @@
-import type { JSX } from "preact";
+import type { AriaAttributes, JSX } from "preact";
+import { foundIn } from "../arrange.ts";
 import type { TreeNode } from "../channel.ts";
 import { hasData, troubleOf } from "../nodes.ts";
 import { comparePaths, depthBelow, lastSegment, parentOf } from "../path.ts";
 import { lowerBound } from "../rows.ts";
-import { formatTime } from "../status.ts";
+import { formatMoment, formatTime } from "../status.ts";
 import type { TreeStore } from "../store.ts";
 import { Button } from "./Button.tsx";
 import { Chevron, RefreshIcon } from "./icons.tsx";
@@ -30,7 +31,6 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
   const isRoot = path === tree.root;
   const isExpanded = tree.isExpanded(path);
   const isSelected = store.selected === path;
-  const siblings = isRoot ? [path] : tree.childrenOf(parentOf(path));
   const segment = isRoot ? path : lastSegment(path);
   const trouble = troubleOf(node);
   const progress = describeProgress(store, node, isExpanded);
@@ -45,8 +45,7 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
       role="treeitem"
       aria-label={describeRow(segment, node, progress)}
       aria-level={depthBelow(path, tree.root) + 1}
-      aria-setsize={siblings.length}
-      aria-posinset={lowerBound(siblings.length, (i) => comparePaths(siblings[i] ?? "", segment) < 0) + 1}
+      {...placeAmongSiblings(store, path, segment)}
       aria-expanded={canExpand(node) ? isExpanded : undefined}
       aria-selected={isSelected}
       data-active={isActive || undefined}
@@ -65,11 +64,16 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
       >
         <span class="itx-indent" />
         <Disclosure store={store} path={path} node={node} isExpanded={isExpanded} onActivate={onActivate} />
-        <Label text={segment} path={path} isPending={node?.state === "loading" && store.isFlowing} />
+        <Label
+          text={segment}
+          path={path}
+          found={isRoot ? null : foundIn(path, tree.arrangement.text)}
+          isPending={node?.state === "loading" && store.isFlowing}
+        />
         {progress && <span class="itx-progress">{progress}</span>}
         <span class="itx-gap" />
         {node?.count != null && (
-          <span class="itx-badge" title={describeCount(node.count)}>
+          <span class="itx-badge" title={describeCount(node.count) + describeActivity(node)}>
             {formatCount(node.count)}
           </span>
         )}
@@ -95,6 +99,14 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
       )}
     </div>
   );
+}
+
+/** Known at no cost where the siblings stand in the order of their names, and all of them. */
+function placeAmongSiblings({ tree }: TreeStore, path: string, segment: string): AriaAttributes {
+  if (!tree.isPlain) return {};
+  const siblings = path === tree.root ? [segment] : tree.childrenOf(parentOf(path));
+  const place = lowerBound(siblings.length, (i) => comparePaths(siblings[i] ?? "", segment) < 0) + 1;
+  return { "aria-setsize": siblings.length, "aria-posinset": place };
 }
 
 /** Might there be children below? Not where a node is known to have none, or could not be read at all. */
@@ -133,15 +145,34 @@ function Disclosure({ store, path, node, isExpanded, onActivate }: DisclosurePro
   );
 }
 
-function Label({ text, path, isPending }: { text: string; path: string; isPending: boolean }): JSX.Element {
+interface LabelProps {
+  text: string;
+  path: string;
+  /** What a search found in it. */
+  found: [number, number] | null;
+  isPending: boolean;
+}
+
+function Label({ text, path, found, isPending }: LabelProps): JSX.Element {
   // Hidden from readers, who would hear the two halves as two words; the row's own name has it whole.
   // By code points: a cut between surrogates would draw two broken characters.
   const characters = Array.from(text);
-  const cut = characters.length > MAX_WHOLE_LABEL ? characters.length - LABEL_TAIL : characters.length;
+  const isLong = characters.length > MAX_WHOLE_LABEL;
+  const cut = isLong ? characters.slice(0, -LABEL_TAIL).join("").length : text.length;
+  const part = (begin: number, end: number) => {
+    const [from, to] = found ?? [0, 0];
+    const [first, last] = [Math.max(from, begin), Math.min(to, end)];
+    if (first >= last) return text.slice(begin, end);
+    return [
+      text.slice(begin, first),
+      <mark key="found">{text.slice(first, last)}</mark>,
+      text.slice(last, end),
+    ];
+  };
   return (
     <span class={isPending ? "itx-label itx-pending" : "itx-label"} title={path} aria-hidden="true">
-      <span class="itx-label-head">{characters.slice(0, cut).join("")}</span>
-      {cut < characters.length && <span class="itx-label-tail">{characters.slice(cut).join("")}</span>}
+      <span class="itx-label-head">{part(0, cut)}</span>
+      {isLong && <span class="itx-label-tail">{part(cut, text.length)}</span>}
     </span>
   );
 }
@@ -158,6 +189,10 @@ function describeProgress(store: TreeStore, node: TreeNode | undefined, isExpand
   if (state === "loading" && store.canAsk) return hasData(node) ? "refreshing…" : "loading…";
   const isAwaited = state === "loading" || (state === "unloaded" && isExpanded);
   return isAwaited && !store.canAsk && !hasData(node) ? "not loaded" : "";
+}
+
+function describeActivity({ active_at }: TreeNode): string {
+  return active_at === null ? "" : `, the newest of ${formatMoment(active_at)}`;
 }
 
 function describeAge(node: TreeNode | undefined): string {

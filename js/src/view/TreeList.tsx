@@ -1,7 +1,7 @@
 import type { JSX, RefObject } from "preact";
 import { useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
+import type { NodeTable } from "../nodes.ts";
 import { parentOf } from "../path.ts";
-import { findRow } from "../rows.ts";
 import type { TreeStore } from "../store.ts";
 import { offsetOf, ROW_HEIGHT, rowAt, type TallRow, tallRows, visibleRange } from "../window.ts";
 import { stepFor } from "./keys.ts";
@@ -31,11 +31,11 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const [wanted, setActive] = useState<string | null>(null);
 
-  const active = nearestVisible(rows, wanted ?? store.selected ?? tree.root, tree.root);
-  const activeIndex = Math.max(0, findRow(rows, active));
-  const tall = tallRows(rows, tree.troubled, measured.current);
+  const active = nearestVisible(tree, wanted ?? store.selected ?? tree.root);
+  const activeIndex = Math.max(0, tree.find(active));
+  const tall = tallRows((path) => tree.find(path), tree.troubled, measured.current);
   const total = offsetOf(rows.length, tall);
-  const top = Math.max(0, Math.min(anchoredTop(rows, tall, anchor.current), total - viewHeight));
+  const top = Math.max(0, Math.min(anchoredTop(tree, tall, anchor.current), total - viewHeight));
 
   // Rows that arrive or grow above the view must not push away what somebody is reading.
   useLayoutEffect(() => {
@@ -120,15 +120,15 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
 }
 
 /** `path`, or the nearest of its ancestors that has a row. */
-function nearestVisible(rows: readonly string[], path: string, root: string): string {
+function nearestVisible(tree: NodeTable, path: string): string {
   let candidate = path;
-  while (candidate !== "/" && findRow(rows, candidate) < 0) candidate = parentOf(candidate);
-  return findRow(rows, candidate) < 0 ? root : candidate;
+  while (candidate !== "/" && tree.find(candidate) < 0) candidate = parentOf(candidate);
+  return tree.find(candidate) < 0 ? tree.root : candidate;
 }
 
-function anchoredTop(rows: readonly string[], tall: readonly TallRow[], anchor: Anchor): number {
+function anchoredTop(tree: NodeTable, tall: readonly TallRow[], anchor: Anchor): number {
   if (!anchor) return 0;
-  const index = findRow(rows, anchor.path);
+  const index = tree.find(anchor.path);
   // A row that went leaves its place to the one after it.
   return index < 0 ? offsetOf(-index - 1, tall) : offsetOf(index, tall) + anchor.into;
 }

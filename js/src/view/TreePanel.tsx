@@ -3,6 +3,7 @@ import { hasData, troubleOf } from "../nodes.ts";
 import type { TreeStore } from "../store.ts";
 import { Header } from "./Header.tsx";
 import { Notice } from "./Notice.tsx";
+import { Tools } from "./Tools.tsx";
 import { TreeList } from "./TreeList.tsx";
 import { Trouble } from "./Trouble.tsx";
 import { useFrames } from "./useFrames.ts";
@@ -46,6 +47,7 @@ function Body({ store, height, id }: TreePanelProps): JSX.Element {
   }
   return (
     <>
+      <Tools store={store} />
       <TreeList store={store} height={height} id={id} />
       {root?.state === "loaded" && root.children.length === 0 && (
         <p class="itx-remark">No child streams yet.</p>

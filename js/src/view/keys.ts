@@ -1,7 +1,6 @@
 // What a key does in the tree, by the WAI-ARIA tree pattern.
 
 import { isBelow, parentOf } from "../path.ts";
-import { findRow } from "../rows.ts";
 import type { TreeStore } from "../store.ts";
 import { canExpand } from "./Row.tsx";
 
@@ -35,7 +34,7 @@ export function stepFor(key: Key, isInButton: boolean, at: { store: TreeStore; i
       return isBelow(rows[index + 1] ?? "", path) ? { moveTo: index + 1 } : {};
     case "ArrowLeft":
       if (isOpen) return { act: () => store.collapse(path) };
-      return path === tree.root ? {} : { moveTo: findRow(rows, parentOf(path)) };
+      return path === tree.root ? {} : { moveTo: tree.find(parentOf(path)) };
     case "Enter":
     case " ":
       return isInButton ? null : { act: () => store.select(path) };

@@ -4,12 +4,20 @@ export const LIVE: Connection = { state: "live", since: 0, detail: null };
 
 /** A loaded node with these children. */
 export function loaded(count: number, children: string[] = [], more: Partial<TreeNode> = {}): TreeNode {
-  return { state: "loaded", count, children, error: null, updated_at: 1_000, ...more };
+  return { state: "loaded", count, children, error: null, updated_at: 1_000, active_at: null, ...more };
 }
 
 /** A node nothing is known of. */
 export function blank(more: Partial<TreeNode> = {}): TreeNode {
-  return { state: "unloaded", count: null, children: [], error: null, updated_at: null, ...more };
+  return {
+    state: "unloaded",
+    count: null,
+    children: [],
+    error: null,
+    updated_at: null,
+    active_at: null,
+    ...more,
+  };
 }
 
 export function failure(message: string, more: Partial<NodeError> = {}): NodeError {
@@ -32,6 +40,8 @@ export function snapshotOf(more: Partial<Snapshot> = {}): Snapshot {
     },
     expanded: ["/", "/agents"],
     selected: null,
+    filter: "",
+    sort: "name",
     connection: LIVE,
     ...more,
   };
