@@ -1,8 +1,7 @@
 """Cap'n Web for Python: object-capability RPC over WebSocket and HTTP, usable on its own.
 
 Interoperable with npm ``capnweb`` 0.8.0 and newer. Write a server's object as a class, call it through a stub, pass
-objects and
-functions as arguments; calls on a result are sent before the result is there::
+objects and functions as arguments; calls on a result are sent before the result is there::
 
     from itx_notebook import capnweb as rpc
 

@@ -1,8 +1,7 @@
 """HTTP batch: a session that lasts one POST. Calls go up together, with those pipelined on them; the answers come down.
 
 The body in both directions is one message a line. The server cannot call back, since the client has stopped talking
-when the server
-begins: such a call fails, on the server, with :class:`RpcDisconnected`.
+when the server begins: such a call fails, on the server, with :class:`RpcDisconnected`.
 """
 
 from __future__ import annotations

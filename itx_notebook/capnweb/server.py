@@ -86,7 +86,17 @@ async def open_session(
 
 @asynccontextmanager
 async def connect(url: str, main: Any = None, **arguments: Any) -> AsyncIterator[RpcStub]:
-    """Connect to a server: ``async with rpc.connect("ws://…") as api``. Takes what :func:`open_session` takes.
+    """Connect to a server: ``async with rpc.connect("ws://…") as api``.
+
+    Parameters
+    ----------
+    url : str
+        ``ws://``, ``wss://``, or ``unix:/path/of/socket``.
+    main : object, optional
+        What the server gets as its main stub.
+    **arguments
+        What :func:`open_session` takes besides: `headers`, `ssl`, `origin`, `options` and others. It says, too, what is
+        raised.
 
     Yields
     ------
@@ -101,13 +111,7 @@ async def connect(url: str, main: Any = None, **arguments: Any) -> AsyncIterator
 
 
 class Server:
-    """A listening server. Made by :func:`serve`.
-
-    Attributes
-    ----------
-    sessions : set of Session
-        Those that live.
-    """
+    """A listening server. Made by :func:`serve`."""
 
     def __init__(self, main_factory: MainFactory, options: Options, on_session: OnSession | None = None) -> None:
         self._main_factory = main_factory
@@ -187,21 +191,35 @@ async def serve(
         The Unix socket to listen on instead.
     sock : socket, optional
         A bound socket to listen on instead.
+    ssl : SSLContext, optional
+        For ``wss`` and ``https``.
     origins : sequence of str, optional
-        The web pages that may connect; ``None``: those of the same host. Programs send no origin and pass.
+        The web pages that may connect, as ``https://host[:port]``; ``"*"`` for all of them. ``None``: those of the host
+        that was asked, which on loopback has to be ``localhost`` or its address. Programs send no origin and pass.
     authenticate : callable, optional
-        Sees each request first; what it returns becomes ``request.principal``. It refuses with :class:`Refusal`.
+        Sees each request first, also a POST; may be a coroutine function. What it returns becomes
+        ``request.principal``. It refuses by raising or returning a :class:`Refusal`.
     batch : bool
         Whether POST is answered as an HTTP batch.
-    on_request, on_answer : callable, optional
-        Answers what is no handshake and no batch; hears of each answer. As in
-        :func:`itx_notebook.capnweb.listener.listen`.
+    on_request : callable, optional
+        A coroutine function, called with each request that is no WebSocket handshake, before `authenticate`, and with a
+        coroutine function that reads its body. Returns status, headers and body; or ``None`` to leave the request to
+        others.
+    on_answer : callable, optional
+        Hears of each answer: the request (``None`` if it could not be read), the status, and the seconds it took. Must
+        not raise.
     on_session : callable, optional
-        Hears of each new session.
+        Hears of each new session and the request that opened it.
+    subprotocols : sequence of str
+        Those known here, the preferred one first.
+    handshake_timeout : float
+        Seconds for TLS, then for a request's head, then for `authenticate`.
+    max_connections : int
+        Sockets at one time; one more is answered with 503.
     drain_timeout : float
         Seconds that answers have to go out when the server ends.
-    ssl, subprotocols, handshake_timeout, max_connections, fast
-        As in :func:`itx_notebook.capnweb.listener.listen`.
+    fast : bool, optional
+        Take ``picows`` for the frames: ``None`` if it is installed.
     options, transport_options
         How each session and its connection behave.
 
@@ -209,6 +227,13 @@ async def serve(
     ------
     Server
         Listening. At the end it is closed.
+
+    Raises
+    ------
+    OSError
+        The address cannot be listened on.
+    ImportError
+        `fast` is true, and ``picows`` is missing or of a version not known to work.
     """
     server = Server(main_factory, options, on_session)
     server._listener = await listen(
