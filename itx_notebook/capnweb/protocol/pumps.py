@@ -1,8 +1,8 @@
 """Carrying chunks: from a source here to the peer, from the peer into a sink here, and from a pipe into a blob.
 
 Everything else in ``protocol`` goes by callbacks; these are coroutines, one for each stream under way, since what an
-application's source or sink does takes as long as it likes. None of them raises: what goes wrong is told to the other
-end of the stream, and to who listens for failed calls.
+application's source or sink does takes as long as it likes. What goes wrong with a stream is told to its other end,
+and to who listens for failed calls; what becomes of a blob is the caller's to hear.
 """
 
 from __future__ import annotations
