@@ -9,7 +9,7 @@ The **runtime** is what hooks need from the outside world: it starts awaitables 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
 
 if TYPE_CHECKING:
     from itx_notebook.capnweb.protocol.mapping import MapFunction
@@ -157,8 +157,13 @@ class Proxy:
     _is_promise: ClassVar[bool] = False
 
     def __init__(self, hook: Hook, path: Path = ()) -> None:
-        object.__setattr__(self, "_hook", hook)
-        object.__setattr__(self, "_path", path)
+        _set_hook(self, hook)
+        _set_path(self, path)
+
+
+# Two proxies are made for each call, and stubs forbid setting attributes: this is the shortest way past that.
+_set_hook: Final = Proxy.__dict__["_hook"].__set__
+_set_path: Final = Proxy.__dict__["_path"].__set__
 
 
 class Hook:
