@@ -17,7 +17,12 @@ _own: set[int] = set()
 
 
 def own_socket(socket: Any) -> int:
-    """Note that `socket` is this process's alone; returns its number, for :func:`disown_socket`."""
+    """Note that `socket` is this process's alone; returns its number, for :func:`disown_socket`.
+
+    An asyncio transport need not stand on a socket: ``None`` is noted nowhere.
+    """
+    if socket is None:
+        return -1
     number: int = socket.fileno()
     _own.add(number)
     return number
