@@ -236,6 +236,8 @@ class Evaluator:
         return stub
 
     def _keep_promise(self, hook: Hook, container: Any, key: Any) -> Proxy:
+        # Nobody asks for this result by itself: what is in it must be disposed with the rest, also if nobody takes it.
+        hook.settle()
         promise = self.scope.runtime.promise_type(hook)
         self.promises.append((container, key, promise))
         return promise

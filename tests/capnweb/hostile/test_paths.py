@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from itx_notebook.capnweb import UNDEFINED
-from itx_notebook.capnweb.protocol.hooks import Hook, Proxy
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy
 from tests.capnweb.hostile.targets import Counter, Main, Watch, is_given
 from tests.capnweb.machines import InlineRuntime
 

@@ -10,7 +10,7 @@ import pytest
 from itx_notebook.capnweb import Options
 from tests.capnweb.hostile import messages, references, streams, values
 from tests.capnweb.hostile.cases import Case
-from tests.capnweb.hostile.targets import SECRET, Main, Watch, find_miscounted, is_given
+from tests.capnweb.hostile.targets import SECRET, Counter, Main, Watch, find_miscounted, is_given
 from tests.capnweb.machines import check_tables, make_machine, receive, runtime_of
 
 CASES = [*messages.CASES, *values.CASES, *references.CASES, *streams.CASES]
@@ -51,3 +51,25 @@ def test_a_machine_answers_a_hostile_sequence(case: Case) -> None:
     machine.connection_lost(1006, "")
     runtime_of(machine).turn()
     assert find_miscounted(watch, runtime_of(machine)) == []
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ["push", [[["pipeline", 0, ["make_counter"], []]]]],
+        ["push", {"toString": ["pipeline", 0, ["make_counter"], []]}],
+        ["push", ["pipeline", 0, ["nothing"], [["pipeline", 0, ["make_counter"], []]]]],
+        ["push", ["pipeline", 0, ["absent"], [["pipeline", 0, ["make_counter"], []]]]],
+        ["push", ["remap", 0, [], [], [["pipeline", 0, ["make_counter"], []], 1]]],
+        ["push", [[["pipeline", 0, ["make_counter"], []], ["nonsense"]]]],
+        ["resolve", 99, ["pipeline", 0, ["make_counter"], []]],
+        ["abort", ["pipeline", 0, ["make_counter"], []]],
+    ],
+    ids=str,
+)
+def test_a_target_that_nobody_takes_is_disposed(frame: list[Any]) -> None:
+    watch = Watch()
+    machine = make_machine(Main(watch))
+    receive(machine, json.dumps(frame).encode())
+    receive(machine, b'["release",1,1]')
+    assert [target.disposals for target in watch.made if isinstance(target, Counter)] == [1]
