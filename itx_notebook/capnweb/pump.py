@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from itx_notebook.capnweb.protocol.errors import RpcError
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import Payload
 from itx_notebook.capnweb.stub import RpcStub, find_runtime
 
 __all__ = ["Pump"]

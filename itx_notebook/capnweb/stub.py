@@ -13,9 +13,9 @@ from collections.abc import Callable, Generator
 from typing import Any, ClassVar, Final, Self
 
 from itx_notebook.capnweb.protocol import recording
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Registration, Runtime
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Payload, Proxy, Registration, Runtime
 from itx_notebook.capnweb.protocol.limits import Limits
-from itx_notebook.capnweb.protocol.payload import CALLABLES, Payload
+from itx_notebook.capnweb.protocol.payload import CALLABLES, deliver_payload, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.tables import ImportHook
@@ -164,13 +164,13 @@ class _Result(asyncio.Future[Any]):
             return
         if not payload.owned:
             try:
-                payload.own()
+                own_payload(payload)
             except (TypeError, ValueError) as error:
                 self.set_exception(error)
                 return
         if payload.promises:
             self._payload = payload
-            payload.deliver(self._delivered)
+            deliver_payload(payload, self._delivered)
         else:
             self.set_result(payload.value)
 

@@ -9,10 +9,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
-from itx_notebook.capnweb.protocol.hooks import Hook, Proxy
+from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy
 from itx_notebook.capnweb.protocol.local import TargetHook
 from itx_notebook.capnweb.protocol.machine import Machine, Options
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload
 from itx_notebook.capnweb.stub import RpcPromise, RpcStub
 
 __all__ = ["Gate", "InlineRuntime", "Outcome", "Pair", "ask", "check_tables", "make_machine", "read", "receive", "says"]
@@ -176,9 +176,9 @@ class Outcome:
         self._payload: Payload | None = None
 
     def resolve(self, payload: Payload) -> None:
-        payload.own()
+        own_payload(payload)
         self._payload = payload
-        payload.deliver(self._delivered)
+        deliver_payload(payload, self._delivered)
 
     def _delivered(self, error: Exception | None) -> None:
         assert self._payload is not None

@@ -12,7 +12,8 @@ import pytest
 
 from itx_notebook import capnweb as rpc
 from itx_notebook.capnweb.protocol.evaluate import Evaluator
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import Payload
+from itx_notebook.capnweb.protocol.payload import deliver_payload
 from itx_notebook.capnweb.protocol.serialize import Serializer
 from itx_notebook.capnweb.protocol.wire import decode, encode
 from tests.capnweb.machines import make_machine, says
@@ -287,7 +288,7 @@ def test_a_promise_in_a_property_of_an_error_is_delivered_there() -> None:
     machine = make_machine()
     payload = Evaluator(machine).evaluate([[["error", "Error", "no", None, {"later": ["promise", -1]}]]])
     done: list[Any] = []
-    payload.deliver(done.append)
+    deliver_payload(payload, done.append)
     says(machine, ["resolve", -1, "now"])
     assert done == [None]
     assert payload.value[0].later == "now"
@@ -404,7 +405,7 @@ def test_a_promise_is_introduced_once() -> None:
     machine = make_machine()
     payload = Evaluator(machine).evaluate([[["promise", -1], ["promise", -1]]])
     done: list[Any] = []
-    payload.deliver(done.append)
+    deliver_payload(payload, done.append)
     says(machine, ["resolve", -1, 1])
     assert str(done[0]) == "Bug in RPC system: The peer sent a promise reusing an existing export ID."
 

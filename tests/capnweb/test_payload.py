@@ -8,9 +8,9 @@ import pytest
 
 from itx_notebook import capnweb as rpc
 from itx_notebook.capnweb.protocol.errors import RpcError
-from itx_notebook.capnweb.protocol.hooks import ErrorHook
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Payload
 from itx_notebook.capnweb.protocol.local import ValueHook
-from itx_notebook.capnweb.protocol.payload import Payload, take_reference
+from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload, take_reference
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from tests.capnweb.machines import InlineRuntime
 from tests.capnweb.sessions import Counter
@@ -36,7 +36,7 @@ class Later:
 def delivered(payload: Payload) -> list[Exception | None]:
     """Deliver, and return what is told, now or later."""
     told: list[Exception | None] = []
-    payload.deliver(told.append)
+    deliver_payload(payload, told.append)
     return told
 
 
@@ -57,8 +57,8 @@ def test_owning_copies_containers_and_wraps_what_is_passed_by_reference(runtime:
     counter = Counter()
     value = {"list": [1, counter], "tuple": (counter.increment, len), "data": b"x"}
     payload = Payload(value, runtime)
-    payload.own()
-    payload.own()
+    own_payload(payload)
+    own_payload(payload)
     value["list"].append(2)  # type: ignore[attr-defined]  # the list above
     assert payload.value["data"] == b"x"
     assert [type(item) for item in payload.value["list"]] == [int, rpc.RpcStub]
@@ -73,7 +73,7 @@ def test_owning_duplicates_stubs_and_leaves_the_givers(runtime: InlineRuntime) -
     counter = Counter()
     stub = rpc.RpcStub(runtime.refer(counter))
     payload = Payload([stub, stub], runtime)
-    payload.own()
+    own_payload(payload)
     assert payload.value[0] is not stub
     payload.dispose()
     assert counter.disposals == 0
@@ -91,7 +91,7 @@ def test_only_for_a_call_is_a_target_asked_for_a_duplicate(runtime: InlineRuntim
 
     for for_call, expected in ((False, 0), (True, 1)):
         payload = Payload([Shared()], runtime)
-        payload.own(for_call=for_call)
+        own_payload(payload, for_call=for_call)
         assert Shared.dups == expected
         payload.dispose()
 
@@ -102,7 +102,7 @@ def test_nothing_remains_of_a_value_that_cannot_be_copied(runtime: InlineRuntime
     cyclic.append(cyclic)
     payload = Payload(cyclic, runtime)
     with pytest.raises(ValueError, match="maximum allowed depth"):
-        payload.own()
+        own_payload(payload)
     assert counter.disposals >= 1
     payload.dispose()
 
@@ -114,7 +114,7 @@ def test_what_a_dup_raises_is_raised_and_nothing_remains(runtime: InlineRuntime)
 
     counter = Counter()
     with pytest.raises(RuntimeError, match="sour"):
-        Payload([counter, Sour()], runtime).own(for_call=True)
+        own_payload(Payload([counter, Sour()], runtime), for_call=True)
     assert counter.disposals == 1
 
 
@@ -135,7 +135,7 @@ def test_a_value_without_promises_is_delivered_at_once(runtime: InlineRuntime) -
 def test_promises_are_replaced_by_their_values_wherever_they_stand(runtime: InlineRuntime) -> None:
     one, two, three = (Later(runtime) for _ in range(3))
     payload = Payload({"a": [one.promise, {"b": two.promise}], "c": three.promise}, runtime)
-    payload.own()
+    own_payload(payload)
     told = delivered(payload)
     two.bring("two")
     three.bring(None)
@@ -148,7 +148,7 @@ def test_promises_are_replaced_by_their_values_wherever_they_stand(runtime: Inli
 def test_promises_in_what_a_promise_brings_are_delivered_too(runtime: InlineRuntime) -> None:
     outer, inner = Later(runtime), Later(runtime)
     payload = Payload(outer.promise, runtime)
-    payload.own()
+    own_payload(payload)
     told = delivered(payload)
     outer.bring({"inner": [inner.promise]})
     assert told == []
@@ -161,7 +161,7 @@ def test_what_a_promise_brings_is_disposed_with_the_whole_and_apart_from_the_pro
     counter = Counter()
     later = Later(runtime)
     payload = Payload([later.promise], runtime)
-    payload.own()
+    own_payload(payload)
     told = delivered(payload)
     later.bring({"counter": counter})
     assert told == [None]
@@ -175,7 +175,7 @@ def test_what_a_promise_brings_is_disposed_with_the_whole_and_apart_from_the_pro
 def test_all_who_ask_are_told_and_not_before_the_whole_is_there(runtime: InlineRuntime) -> None:
     later = Later(runtime)
     payload = Payload([later.promise], runtime)
-    payload.own()
+    own_payload(payload)
     first, second = delivered(payload), delivered(payload)
     assert (first, second) == ([], [])
     later.bring(1)
@@ -187,7 +187,7 @@ def test_a_promise_that_fails_fails_the_whole_once_all_are_known(runtime: Inline
     good, bad, worse = (Later(runtime) for _ in range(3))
     counter = Counter()
     payload = Payload([good.promise, bad.promise, worse.promise, counter], runtime)
-    payload.own()
+    own_payload(payload)
     told = delivered(payload)
     error = RpcError("why")
     bad.hook.reject(error)
@@ -203,7 +203,7 @@ def test_a_promise_that_fails_fails_the_whole_once_all_are_known(runtime: Inline
 def test_a_promise_that_failed_already_fails_the_whole_at_once(runtime: InlineRuntime) -> None:
     error = RpcError("why")
     payload = Payload([rpc.RpcPromise(ErrorHook(error))], runtime)
-    payload.own()
+    own_payload(payload)
     assert delivered(payload) == [error]
 
 
@@ -211,7 +211,7 @@ def test_disposing_a_whole_that_is_not_there_yet_gives_its_promises_up(runtime: 
     counter = Counter()
     later = Later(runtime)
     payload = Payload([later.promise], runtime)
-    payload.own()
+    own_payload(payload)
     told = delivered(payload)
     payload.dispose()
     assert [type(error) for error in told] == [rpc.RpcDisposed]

@@ -8,10 +8,9 @@ import pytest
 
 from itx_notebook import capnweb as rpc
 from itx_notebook.capnweb.protocol.errors import RpcError
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Registration
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, MapFunction, Path, Payload, Registration
 from itx_notebook.capnweb.protocol.local import TargetHook, ValueHook
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.payload import own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook, call_hook, map_hook
 from itx_notebook.capnweb.protocol.recording import record_map
 from tests.capnweb.machines import InlineRuntime, Outcome, make_machine, runtime_of
@@ -26,7 +25,7 @@ def runtime() -> InlineRuntime:
 def owned_args(runtime: InlineRuntime, *values: Any) -> Payload:
     """Arguments as they come off the wire, or out of a queue: with references of their own."""
     payload = Payload(list(values), runtime)
-    payload.own(for_call=True)
+    own_payload(payload, for_call=True)
     return payload
 
 

@@ -13,9 +13,18 @@ from functools import partial
 from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError, as_exception
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Future, Hook, Path, Registration, Runtime, Waiter
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import (
+    ErrorHook,
+    Future,
+    Hook,
+    MapFunction,
+    Path,
+    Payload,
+    Registration,
+    Runtime,
+    Waiter,
+)
+from itx_notebook.capnweb.protocol.payload import deliver_payload
 from itx_notebook.capnweb.protocol.values import UNDEFINED
 
 __all__ = ["Channel", "OpaqueHook", "Pipe", "WriterHook", "Written"]
@@ -152,7 +161,7 @@ class Channel:
         written = Written(args, self._runtime)
         acknowledgement = self._add(written)
         if not written.is_ready:
-            args.deliver(partial(self._deliver, written))
+            deliver_payload(args, partial(self._deliver, written))
         return acknowledgement
 
     def close(self) -> Hook:

@@ -16,10 +16,8 @@ from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from itx_notebook.capnweb.protocol.errors import RpcProtocolError, build_remote_error
-from itx_notebook.capnweb.protocol.hooks import Hook, Path, Proxy, Runtime
+from itx_notebook.capnweb.protocol.hooks import Hook, Location, MapFunction, Path, Payload, Proxy, Runtime
 from itx_notebook.capnweb.protocol.limits import Limits
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import Location, Payload
 from itx_notebook.capnweb.protocol.pending import call_hook, map_hook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.plain import LEAST_LENGTH, Records, is_plain

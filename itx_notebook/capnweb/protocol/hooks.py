@@ -3,23 +3,26 @@
 A **hook** is one reference. It is called, read from, awaited (``pull``), duplicated and disposed; who holds it disposes
 it. Results come by callback, synchronously where the value is there, so that calls keep their order without a loop.
 A **proxy** is the object in an application's value that wears a hook; the classes an application sees derive from it.
-The **runtime** is what hooks need from the outside world: it starts awaitables and counts them.
+A **payload** is a value that passes between hooks, a **map function** a function that does. The **runtime** is what
+hooks need from the outside world: it starts awaitables and counts them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
-if TYPE_CHECKING:
-    from itx_notebook.capnweb.protocol.mapping import MapFunction
-    from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.limits import Budget, Limits
+from itx_notebook.capnweb.protocol.wire import decode, encode
 
 __all__ = [
     "ErrorHook",
     "Future",
     "Hook",
+    "Location",
+    "MapFunction",
     "Path",
+    "Payload",
     "Proxy",
     "Reader",
     "Registration",
@@ -164,6 +167,113 @@ class Proxy:
 # Two proxies are made for each call, and stubs forbid setting attributes: this is the shortest way past that.
 _set_hook: Final = Proxy.__dict__["_hook"].__set__
 _set_path: Final = Proxy.__dict__["_path"].__set__
+
+
+Location = tuple[Any, Any, Proxy]
+"""Container, key or index, promise; the container is ``None`` where the promise is the value itself."""
+
+
+class Payload:
+    """A value on its way in or out, with the references in it, and who has to give them back.
+
+    It is **borrowed** while it is just what an application handed over: nothing in it is touched, and it costs nothing.
+    It is **owned** once it came off the wire, or was copied: then every stub in it is a reference of its own, listed,
+    and :meth:`dispose` gives them back. Promises stand in a list with the place where their value goes.
+
+    Parameters
+    ----------
+    value : Any
+        The value.
+    runtime : Runtime
+        Wraps the targets and functions that are found when the payload is copied.
+    stubs, promises : list, optional
+        The references in an owned payload.
+    owned : bool
+        Whether the references are the payload's own.
+    """
+
+    __slots__ = ("delivery", "owned", "promises", "runtime", "stubs", "value")
+
+    def __init__(
+        self,
+        value: Any,
+        runtime: Runtime,
+        *,
+        stubs: list[Proxy] | None = None,
+        promises: list[Location] | None = None,
+        owned: bool = False,
+    ) -> None:
+        self.value = value
+        self.runtime = runtime
+        self.stubs = stubs
+        self.promises = promises
+        self.owned = owned
+        self.delivery: object = None
+        # The delivery under way, if one is: whoever asks meanwhile is told by it.
+
+    def dispose(self) -> None:
+        """Give the references back. Repeating is harmless; a borrowed payload holds none."""
+        stubs, self.stubs = self.stubs, None
+        if stubs:
+            for stub in stubs:
+                stub._hook.dispose()
+        promises, self.promises = self.promises, None
+        if promises:
+            for _, _, promise in promises:
+                if not promise._path:
+                    promise._hook.dispose()
+
+    def lose(self, error: Exception) -> None:
+        """Give the references back because the call they were for has failed, with `error`."""
+        for stub in self.stubs or ():
+            stub._hook.lose(error)
+        self.dispose()
+
+
+_BYTES_OF_AN_INSTRUCTION: Final = 64
+"""Of a usual one. Longer ones cost more, since each run reads the text again."""
+
+
+class MapFunction:
+    """A recorded function: its captures, and its instructions as text, since running one consumes its tree.
+
+    Parameters
+    ----------
+    captures : list of Hook
+        What it refers to from outside; owned.
+    instructions : list
+        Its instructions, as expressions.
+    budget : Budget
+        Shared with every map that runs for the same message.
+    limits : Limits
+        Of the session the function came by, or of none.
+
+    Attributes
+    ----------
+    cost : int
+        As how many instructions one run counts.
+    """
+
+    __slots__ = ("budget", "captures", "cost", "limits", "text")
+
+    def __init__(self, captures: list[Hook], instructions: list[Any], budget: Budget, limits: Limits) -> None:
+        self.captures = captures
+        self.text = encode(instructions)
+        self.cost = max(len(instructions), len(self.text) // _BYTES_OF_AN_INSTRUCTION)
+        self.budget = budget
+        self.limits = limits
+
+    @property
+    def instructions(self) -> list[Any]:
+        """A fresh copy of the instructions."""
+        instructions: list[Any] = decode(self.text)
+        return instructions
+
+    def dispose(self) -> None:
+        """Give the captures back."""
+        captures, self.captures = self.captures, []
+        for capture in captures:
+            capture.dispose()
 
 
 class Hook:

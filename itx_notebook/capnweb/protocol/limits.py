@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+from itx_notebook.capnweb.protocol.errors import RpcError
+
+__all__ = ["Budget", "Limits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,3 +84,22 @@ class Limits:
                 f"The outbound marks must rise: outbound_low_bytes={self.outbound_low_bytes} <= "
                 f"outbound_high_bytes={self.outbound_high_bytes} <= max_outbound_bytes={self.max_outbound_bytes}."
             )
+
+
+class Budget:
+    """How many more instructions may run for one message.
+
+    Three nested maps of a hundred elements are a million calls out of 283 bytes, so every instruction is counted,
+    however deep it stands.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spend(self, instructions: int) -> None:
+        """Count `instructions` as run; raise :class:`RpcError` when there are not so many left."""
+        self.left -= instructions
+        if self.left < 0:
+            raise RpcError("The map runs more instructions than this session allows (max_map_calls).")

@@ -13,9 +13,19 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Reader, Registration, Runtime, Waiter
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, Payload, hand_out
+from itx_notebook.capnweb.protocol.hooks import (
+    ErrorHook,
+    Hook,
+    MapFunction,
+    Path,
+    Payload,
+    Proxy,
+    Reader,
+    Registration,
+    Runtime,
+    Waiter,
+)
+from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, deliver_payload, hand_out, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.running import run_map
 from itx_notebook.capnweb.protocol.targets import RpcTarget, take_step
@@ -150,7 +160,7 @@ class ValueHook(Hook):
 
     def settle(self) -> None:
         try:
-            self.payload.own()
+            own_payload(self.payload)
         except (TypeError, ValueError) as error:
             self._error = error
 
@@ -237,7 +247,7 @@ def _call(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
     caller = args.runtime
     if not caller.is_backed_up:
         return _call_now(value, path, args, runtime)
-    args.own(for_call=True)
+    own_payload(args, for_call=True)
     result = PendingHook(caller)
 
     def call() -> None:
@@ -274,7 +284,7 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
     # JavaScript ignores surplus arguments, and its libraries rely on it when they call back; a method keeps its arity.
     is_method = bool(path) and isinstance(callee, types.MethodType)
     try:
-        args.own(for_call=True)
+        own_payload(args, for_call=True)
     except (TypeError, ValueError):
         args.dispose()
         raise
@@ -294,7 +304,7 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
         def run() -> None:
             result.resolve(_invoke(callee, args, runtime, path, is_method=is_method))
 
-        args.deliver(begin)
+        deliver_payload(args, begin)
         return result
     return _invoke(callee, args, runtime, path, is_method=is_method)
 

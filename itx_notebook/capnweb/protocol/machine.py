@@ -32,11 +32,20 @@ from itx_notebook.capnweb.protocol.errors import (
 )
 from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
 from itx_notebook.capnweb.protocol.flow import Meter
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
-from itx_notebook.capnweb.protocol.limits import Limits
+from itx_notebook.capnweb.protocol.hooks import (
+    ErrorHook,
+    Hook,
+    MapFunction,
+    Path,
+    Payload,
+    Proxy,
+    Registration,
+    Runtime,
+    Waiter,
+)
+from itx_notebook.capnweb.protocol.limits import Budget, Limits
 from itx_notebook.capnweb.protocol.local import ValueHook
-from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
-from itx_notebook.capnweb.protocol.payload import ATOMS, Payload, take_reference
+from itx_notebook.capnweb.protocol.payload import ATOMS, own_payload, take_reference
 from itx_notebook.capnweb.protocol.pending import CANCELLED, PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.plain import LONG_BYTES, Records, decode_long
@@ -650,7 +659,7 @@ class Machine:
                 expression = serializer.encode_root(value)
             except HoldsReferences:
                 # Calls on this result may still come, and must meet the same references as the peer is given.
-                payload.own()
+                own_payload(payload)
                 serializer = Serializer(self)
                 expression = serializer.encode_root(payload.value)
             message = self._encode_checked(["resolve", export_id, expression], serializer)

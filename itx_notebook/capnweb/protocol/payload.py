@@ -1,10 +1,4 @@
-"""A value on its way in or out, with the references inside it, and who has to give them back.
-
-A payload is **borrowed** while it is just what an application handed over: nothing in it is touched, and it costs
-nothing. It is **owned** once it came off the wire, or was copied (:meth:`Payload.own`): then every stub in it is a
-reference of
-its own, listed, and :meth:`Payload.dispose` gives them back. Promises inside stand in a list with the place where their
-value goes (:meth:`Payload.deliver`).
+"""What is done to a payload: it is copied, so that it is its own; the values of its promises are put in their places.
 
 Whatever an application passes or returns is duplicated, never taken: its own stubs stay its own.
 """
@@ -16,11 +10,11 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
-from itx_notebook.capnweb.protocol.hooks import Hook, Proxy, Reader, Runtime, Waiter
+from itx_notebook.capnweb.protocol.hooks import Hook, Location, Payload, Proxy, Reader, Runtime, Waiter
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.protocol.values import Prepared
 
-__all__ = ["ATOMS", "CALLABLES", "Payload", "hand_out", "take_reference"]
+__all__ = ["ATOMS", "CALLABLES", "Allowance", "deliver_payload", "hand_out", "own_payload", "take_reference"]
 
 ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 """Types whose values hold no references and never change."""
@@ -41,109 +35,58 @@ _ITEMS_OF_A_PROMISE: Final = 20
 """As many as are copied in the time that the delivery of one promise takes."""
 _TOO_DEEP: Final = "Serialization exceeded maximum allowed depth. (Does the message contain cycles?)"
 
-Location = tuple[Any, Any, Proxy]
-"""Container, key or index, promise; the container is ``None`` where the promise is the value itself."""
 
-
-class Payload:
-    """A value and the references in it.
+def own_payload(payload: Payload, *, for_call: bool = False, allowance: Allowance | None = None) -> None:
+    """Copy containers and duplicate references, so that nothing outside can change or dispose them.
 
     Parameters
     ----------
-    value : Any
-        The value.
-    runtime : Runtime
-        Wraps the targets and functions that are found when the payload is copied.
-    stubs, promises : list, optional
-        The references in an owned payload.
-    owned : bool
-        Whether the references are the payload's own.
+    for_call : bool
+        Whether this is a call's arguments: a target with a ``dup`` method is then duplicated by it.
+    allowance : Allowance, optional
+        What may still be copied.
+
+    Raises
+    ------
+    TypeError
+        The value holds something that cannot be passed on.
     """
+    if payload.owned:
+        return
+    payload.owned = True
+    if type(payload.value) in ATOMS:
+        return
+    copier = _Copier(payload.runtime, for_call=for_call, allowance=allowance)
+    try:
+        payload.value = copier.copy(payload.value, None, None, 0)
+    except RecursionError:
+        copier.dispose()
+        raise ValueError(_TOO_DEEP) from None
+    except BaseException:
+        copier.dispose()
+        raise
+    payload.stubs, payload.promises = copier.stubs, copier.promises
 
-    __slots__ = ("_delivery", "owned", "promises", "runtime", "stubs", "value")
 
-    def __init__(
-        self,
-        value: Any,
-        runtime: Runtime,
-        *,
-        stubs: list[Proxy] | None = None,
-        promises: list[Location] | None = None,
-        owned: bool = False,
-    ) -> None:
-        self.value = value
-        self.runtime = runtime
-        self.stubs = stubs
-        self.promises = promises
-        self.owned = owned
-        self._delivery: _Delivery | None = None
+def deliver_payload(
+    payload: Payload, done: Callable[[Exception | None], None], allowance: Allowance | None = None
+) -> None:
+    """Put the values of all promises in their places, nested ones too, then call `done` with the first error.
 
-    def own(self, *, for_call: bool = False, allowance: Allowance | None = None) -> None:
-        """Copy containers and duplicate references, so that nothing outside can change or dispose them.
-
-        Parameters
-        ----------
-        for_call : bool
-            Whether this is a call's arguments: a target with a ``dup`` method is then duplicated by it.
-        allowance : Allowance, optional
-            What may still be copied.
-
-        Raises
-        ------
-        TypeError
-            The value holds something that cannot be passed on.
-        """
-        if self.owned:
-            return
-        self.owned = True
-        if type(self.value) in ATOMS:
-            return
-        copier = _Copier(self.runtime, for_call=for_call, allowance=allowance)
-        try:
-            self.value = copier.copy(self.value, None, None, 0)
-        except RecursionError:
-            copier.dispose()
-            raise ValueError(_TOO_DEEP) from None
-        except BaseException:
-            copier.dispose()
-            raise
-        self.stubs, self.promises = copier.stubs, copier.promises
-
-    def dispose(self) -> None:
-        """Give the references back. Repeating is harmless; a borrowed payload holds none."""
-        stubs, self.stubs = self.stubs, None
-        if stubs:
-            for stub in stubs:
-                stub._hook.dispose()
-        promises, self.promises = self.promises, None
-        if promises:
-            for _, _, promise in promises:
-                if not promise._path:
-                    promise._hook.dispose()
-
-    def lose(self, error: Exception) -> None:
-        """Give the references back because the call they were for has failed, with `error`."""
-        for stub in self.stubs or ():
-            stub._hook.lose(error)
-        self.dispose()
-
-    def deliver(self, done: Callable[[Exception | None], None], allowance: Allowance | None = None) -> None:
-        """Put the values of all promises in their places, nested ones too, then call `done` with the first error.
-
-        Calls `done` synchronously if there are no promises, or all are settled. Several may ask: all are told the same.
-        """
-        promises = self.promises
-        if not promises:
-            done(None)
-            return
-        if self._delivery is not None:
-            self._delivery.tell(done)
-            return
-        delivery = self._delivery = _Delivery(self, len(promises), allowance or Allowance())
-        delivery.tell(done)
-        for container, key, promise in promises:
-            hook = promise._hook.get(promise._path) if promise._path else promise._hook
-            hook.pull(_Place(delivery, container, key, hook))
+    Calls `done` synchronously if there are no promises, or all are settled. Several may ask: all are told the same.
+    """
+    promises = payload.promises
+    if not promises:
+        done(None)
+        return
+    if isinstance(payload.delivery, _Delivery):
+        payload.delivery.tell(done)
+        return
+    delivery = payload.delivery = _Delivery(payload, len(promises), allowance or Allowance())
+    delivery.tell(done)
+    for container, key, promise in promises:
+        hook = promise._hook.get(promise._path) if promise._path else promise._hook
+        hook.pull(_Place(delivery, container, key, hook))
 
 
 class Allowance:
@@ -214,12 +157,12 @@ class _Place(Reader):
             if allowance.levels == 0:
                 raise ValueError(_TOO_DEEP)
             allowance.spend(_ITEMS_OF_A_PROMISE)
-            part.own(allowance=allowance)
+            own_payload(part, allowance=allowance)
         except (TypeError, ValueError) as error:
             self.reject(error)
             return
         allowance.levels -= 1
-        part.deliver(functools.partial(self._put, part), allowance)
+        deliver_payload(part, functools.partial(self._put, part), allowance)
         allowance.levels += 1
 
     def _put(self, part: Payload, error: Exception | None) -> None:

@@ -7,9 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Registration, Runtime, Waiter
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import (
+    ErrorHook,
+    Hook,
+    MapFunction,
+    Path,
+    Payload,
+    Registration,
+    Runtime,
+    Waiter,
+)
+from itx_notebook.capnweb.protocol.payload import own_payload
 
 __all__ = ["CANCELLED", "PendingHook", "call_hook", "map_hook"]
 
@@ -104,7 +112,7 @@ class PendingHook(Hook):
         if self._disposed:
             args.dispose()
             return ErrorHook(RpcDisposed())
-        args.own(for_call=True)
+        own_payload(args, for_call=True)
         result = PendingHook(self.runtime, self)
         self._queue.append(lambda hook: result.resolve(call_hook(hook, path, args)))
         return result

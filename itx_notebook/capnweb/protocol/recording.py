@@ -7,10 +7,18 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcError
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Proxy, Registration, Runtime, Waiter
-from itx_notebook.capnweb.protocol.limits import Limits
-from itx_notebook.capnweb.protocol.mapping import Budget, MapFunction
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import (
+    ErrorHook,
+    Hook,
+    MapFunction,
+    Path,
+    Payload,
+    Proxy,
+    Registration,
+    Runtime,
+    Waiter,
+)
+from itx_notebook.capnweb.protocol.limits import Budget, Limits
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.serialize import Encoder, ErrorFilter, Serializer
 

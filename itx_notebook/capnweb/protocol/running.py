@@ -12,9 +12,8 @@ from typing import Any
 
 from itx_notebook.capnweb.protocol.errors import RpcError, RpcProtocolError
 from itx_notebook.capnweb.protocol.evaluate import Evaluator
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Proxy, Reader, Runtime
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import Location, Payload
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Location, MapFunction, Payload, Proxy, Reader, Runtime
+from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.values import UNDEFINED
@@ -49,8 +48,8 @@ class _Mapping(Reader):
         if isinstance(value, Proxy) and value._is_promise:
             # The value is known by way of another promise: what that brings is what is mapped.
             part = Payload(value, self.runtime)
-            part.own()
-            part.deliver(lambda error: self.resolve(part) if error is None else self.reject(error))
+            own_payload(part)
+            deliver_payload(part, lambda error: self.resolve(part) if error is None else self.reject(error))
             return
         try:
             mapped = self._map(value)

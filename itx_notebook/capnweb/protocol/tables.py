@@ -11,9 +11,17 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Path, Reader, Registration, Waiter
-from itx_notebook.capnweb.protocol.mapping import MapFunction
-from itx_notebook.capnweb.protocol.payload import Payload, hand_out
+from itx_notebook.capnweb.protocol.hooks import (
+    ErrorHook,
+    Hook,
+    MapFunction,
+    Path,
+    Payload,
+    Reader,
+    Registration,
+    Waiter,
+)
+from itx_notebook.capnweb.protocol.payload import hand_out
 from itx_notebook.capnweb.protocol.pending import CANCELLED
 from itx_notebook.capnweb.protocol.pipes import Readable
 

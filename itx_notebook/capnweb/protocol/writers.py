@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError, as_exception
 from itx_notebook.capnweb.protocol.flow import Parcel, Window
-from itx_notebook.capnweb.protocol.hooks import Future, Hook, Registration, Runtime
-from itx_notebook.capnweb.protocol.payload import Payload
+from itx_notebook.capnweb.protocol.hooks import Future, Hook, Payload, Registration, Runtime
 
 __all__ = ["Writer"]
 
