@@ -8,7 +8,7 @@ both tables and says everything; nothing here sends a message of its own.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed
 from itx_notebook.capnweb.protocol.hooks import (
@@ -19,16 +19,60 @@ from itx_notebook.capnweb.protocol.hooks import (
     Payload,
     Reader,
     Registration,
+    Runtime,
     Waiter,
 )
+from itx_notebook.capnweb.protocol.limits import Limits
 from itx_notebook.capnweb.protocol.payload import hand_out
 from itx_notebook.capnweb.protocol.pending import CANCELLED
 from itx_notebook.capnweb.protocol.pipes import Readable
 
-if TYPE_CHECKING:
-    from itx_notebook.capnweb.protocol.machine import Machine
+__all__ = ["Answer", "Export", "Import", "ImportHook", "Keeper"]
 
-__all__ = ["Answer", "Export", "Import", "ImportHook"]
+
+class Keeper(Protocol):
+    """Who keeps the tables: the machine, as far as what stands in them speaks through it."""
+
+    runtime: Runtime
+    limits: Limits
+    error: Exception | None
+    owner: object
+
+    def send_call(self, import_id: int, path: Path, values: list[Any]) -> Hook:
+        """Call the peer."""
+
+    def send_get(self, import_id: int, path: Path) -> Hook:
+        """Read a property at the peer."""
+
+    def send_map(self, import_id: int, path: Path, function: MapFunction) -> Hook:
+        """Have the peer run a recorded function."""
+
+    def send_stream(self, import_id: int, path: Path, args: Payload, waiter: Waiter) -> int:
+        """Call the peer, which tells the outcome unasked."""
+
+    def send_pull(self, entry: Import, waiter: Waiter) -> None:
+        """Ask for a result."""
+
+    def release(self, entry: Import) -> None:
+        """Give an unresolved import back."""
+
+    def drop(self, entry: Import) -> None:
+        """Give back a reference that was garbage-collected."""
+
+    def watch(self, entry: Import, registration: Registration) -> None:
+        """Tell when `entry` breaks."""
+
+    def shut_down(self) -> None:
+        """End the session."""
+
+    def answer(self, export_id: int, entry: Export, payload: Payload) -> None:
+        """Send a result."""
+
+    def answer_expression(self, export_id: int, entry: Export, expression: Any) -> None:
+        """Send a result that is an expression already."""
+
+    def answer_error(self, export_id: int, entry: Export, error: Exception) -> None:
+        """Send a failure."""
 
 
 class Export:
@@ -62,7 +106,7 @@ class Import:
         "waiters",
     )
 
-    def __init__(self, machine: Machine, import_id: int, *, is_promise: bool) -> None:
+    def __init__(self, machine: Keeper, import_id: int, *, is_promise: bool) -> None:
         self.machine = machine
         self.id = import_id
         self.is_promise = is_promise
@@ -204,7 +248,7 @@ class ImportHook(Hook):
             hook = entry.resolution
         return hook.unwrap()
 
-    def find_id(self, machine: Machine) -> int | None:
+    def find_id(self, machine: Keeper) -> int | None:
         """Return the id under which `machine`'s peer knows the object; ``None`` if it is not that peer's."""
         entry = self._entry
         if entry is None:
@@ -216,7 +260,7 @@ class ImportHook(Hook):
         return self._entry is entry
 
     @property
-    def machine(self) -> Machine | None:
+    def machine(self) -> Keeper | None:
         """The session the object came by; ``None`` once the reference is given back."""
         return None if self._entry is None else self._entry.machine
 
@@ -244,7 +288,7 @@ class Answer(Reader):
 
     __slots__ = ("entry", "id", "machine")
 
-    def __init__(self, machine: Machine, export_id: int, entry: Export) -> None:
+    def __init__(self, machine: Keeper, export_id: int, entry: Export) -> None:
         self.machine = machine
         self.id = export_id
         self.entry = entry
