@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from itx_notebook import capnweb as rpc
 from itx_notebook.client.connection import Connection, Epoch, from_wire_error, within
-from itx_notebook.errors import ItxConnectionError, ItxError, get_itx_error_code
+from itx_notebook.errors import ItxConnectionError, ItxError, as_itx_error, get_itx_error_code
 from itx_notebook.types import StreamEventBatch, StreamState
 
 __all__ = ["Following"]
@@ -138,6 +138,9 @@ class Following:
                 if not isinstance(failure, ItxConnectionError) and not self._may_heal(failure):
                     self._fail(failure)
                     return
+            except Exception as error:  # a stub that cannot be made, an answer that makes no sense
+                self._fail(as_itx_error(error))
+                return
             if self._draining is not None:
                 await asyncio.wait([self._draining])
             if epoch.session.error is not None or self._received != received:
@@ -154,13 +157,15 @@ class Following:
         stub = self._get_stub(epoch)
         this = _Round()
         life = None if self._is_state_only else rpc.pull(stub.read(self._get_first_event_options()))
+        if life is not None and self._life is not None and _get_life(await life) != self._life:
+            self._fail(_was_reset())
+            return
         cursor = "end" if self._received is None else self._received
         promise = stub.subscribe(_Ear(self._receive, this), {**self._options, "afterOffset": cursor})
         try:
             subscription = await promise
-            if life is not None and not self._is_same_life(await life):
-                self._fail(_was_reset())
-                return
+            if life is not None:
+                self._life = _get_life(await life)
             if not self._opened.done():
                 await self._wait_for_first_batch(this)
                 self._opened.set_result(None)
@@ -181,13 +186,6 @@ class Following:
         if self._options.get("presence") is False:
             options["presence"] = False
         return options
-
-    def _is_same_life(self, first_events: Any) -> bool:
-        """Whether the stream still begins with the event that it began with; a reset gives it another one."""
-        if not first_events:
-            return self._life is None
-        known, self._life = self._life, first_events[0]["createdAt"]
-        return known is None or known == self._life
 
     async def _wait_for_first_batch(self, this: _Round) -> None:
         # A stream that does not send it is followed all the same, from its end of whatever moment.
@@ -275,7 +273,7 @@ class Following:
         try:
             answer = self._on_batch(batch)
         except (Exception, asyncio.CancelledError) as error:  # whatever the consumer raises is why it is dropped
-            self._fail(error)
+            self._drop(error)
             return None
         return answer if inspect.isawaitable(answer) else None
 
@@ -292,25 +290,33 @@ class Following:
                     self._waiting_events = self._waiting_bytes = 0
                 pending = self._call(batch)
         except Exception as error:
-            self._fail(error)
+            self._drop(error)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise
             # The consumer waited for something that was cancelled.
-            self._fail(error)
+            self._drop(error)
         finally:
             self._draining = None
 
     # Ending
 
-    def _fail(self, error: BaseException) -> None:
-        if self.closed.is_set():
-            return
-        self.error = error
-        if not self._opened.done():
-            self._opened.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
-        self._end()
+    def _fail(self, error: ItxError) -> None:
+        """The stream, or the way to it, does not go on."""
+        if not self.closed.is_set():
+            self.error = error
+            if not self._opened.done():
+                self._opened.set_exception(error)
+            self._end()
+
+    def _drop(self, error: BaseException) -> None:
+        """The consumer broke. Opening has not failed by that."""
+        if not self.closed.is_set():
+            self.error = error
+            if not self._opened.done():
+                self._opened.set_result(None)
+            self._end()
 
     def _end(self) -> None:
         self.closed.set()
@@ -353,6 +359,12 @@ class _Coded:
 
     def __init__(self, members: dict[str, Any]) -> None:
         self.code = members.get("code")
+
+
+def _get_life(first_events: Any) -> str | None:
+    """What tells one life of a stream from another: when its first event was appended."""
+    created_at = first_events[0]["createdAt"] if first_events else None
+    return created_at if isinstance(created_at, str) else None
 
 
 def _was_reset() -> ItxError:
