@@ -8,13 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+from collections.abc import Awaitable, Collection
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final, Protocol
 
 from itx_notebook.errors import ItxError
-
-if TYPE_CHECKING:
-    from itx_notebook.tree.live import LiveTree
 
 __all__ = ["EXPLORE_LIMIT", "Explorer"]
 
@@ -23,10 +21,34 @@ EXPLORE_LIMIT: Final = 1_000
 _AT_ONCE: Final = 16
 
 
+class Explored(Protocol):
+    """A tree, as far as reading ahead needs it."""
+
+    def get_unread(self, passed: Collection[str], limit: int) -> list[str]:
+        """Paths to read next that are not among `passed`."""
+        ...
+
+    def get_undated(self, passed: Collection[str], limit: int) -> list[tuple[str, int]]:
+        """Paths, and their newest offsets, of which nobody knows when they were written."""
+        ...
+
+    async def read(self, paths: list[str]) -> None:
+        """Bring the states of `paths` into the cache."""
+        ...
+
+    def get_itx(self) -> Awaitable[Any]:
+        """The view to ask."""
+        ...
+
+    def note_active(self, path: str, active_at: int) -> None:
+        """Take notice of when a stream was last written to, in milliseconds."""
+        ...
+
+
 class Explorer:
     """Reads what a search or an order of `tree` asks about and nobody has opened. On the I/O loop."""
 
-    def __init__(self, tree: LiveTree) -> None:
+    def __init__(self, tree: Explored) -> None:
         self._tree = tree
         self._asked: set[str] = set()
         self._dated: set[str] = set()
