@@ -192,7 +192,9 @@ export class TreeStore {
   }
 
   collapse(path: string): void {
-    if (this.tree.collapse(path)) this.#tell(`fold ${path}`, { kind: "collapse", path });
+    // A search shows all that it found.
+    if (!this.tree.arrangement.text && this.tree.collapse(path))
+      this.#tell(`fold ${path}`, { kind: "collapse", path });
   }
 
   toggle(path: string): void {

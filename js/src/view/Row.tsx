@@ -126,6 +126,7 @@ interface DisclosureProps {
 function Disclosure({ store, path, node, isExpanded, onActivate }: DisclosureProps): JSX.Element {
   if (!canExpand(node)) return <span class="itx-disclosure" />;
   const verb = isExpanded ? "Collapse" : hasData(node) ? "Expand" : "Load";
+  const isSearched = isExpanded && store.tree.arrangement.text !== "";
   const isOutOfReach = verb === "Load" && !store.canAsk;
   return (
     <Button
@@ -134,7 +135,7 @@ function Disclosure({ store, path, node, isExpanded, onActivate }: DisclosurePro
       title={isOutOfReach ? "Not loaded: run the cell first" : undefined}
       // The arrow keys do the same from anywhere in the tree.
       tabIndex={-1}
-      disabled={isOutOfReach}
+      disabled={isOutOfReach || isSearched}
       onPress={() => {
         onActivate(path);
         store.toggle(path);

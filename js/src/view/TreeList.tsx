@@ -4,7 +4,7 @@ import type { NodeTable } from "../nodes.ts";
 import { parentOf } from "../path.ts";
 import type { TreeStore } from "../store.ts";
 import { offsetOf, ROW_HEIGHT, rowAt, type TallRow, tallRows, visibleRange } from "../window.ts";
-import { stepFor } from "./keys.ts";
+import { isLetter, stepFor } from "./keys.ts";
 import { Row } from "./Row.tsx";
 import { useKeptFocus } from "./useKeptFocus.ts";
 
@@ -13,6 +13,9 @@ interface TreeListProps {
   height: number;
   id: string;
 }
+
+/** Letters that follow each other as quickly as this are one word. */
+const TYPE_AHEAD_MS = 600;
 
 /** The row at the top edge and how far it is scrolled past it; null at the very top. */
 type Anchor = { path: string; into: number } | null;
@@ -27,6 +30,7 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   const list = useRef<HTMLDivElement>(null);
   const measured = useRef(new Map<string, number>());
   const anchor = useRef<Anchor>(null);
+  const typed = useRef({ text: "", at: Number.NEGATIVE_INFINITY });
   const [{ viewHeight }, setView] = useState({ viewHeight: height });
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const [wanted, setActive] = useState<string | null>(null);
@@ -76,7 +80,11 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
     // Long details scroll by the same keys.
     if (event.target instanceof HTMLPreElement) return;
     const isInButton = event.target !== list.current;
-    const step = stepFor(event, isInButton, { store, index: activeIndex });
+    if (isLetter(event)) {
+      const isGoingOn = event.timeStamp - typed.current.at < TYPE_AHEAD_MS;
+      typed.current = { text: (isGoingOn ? typed.current.text : "") + event.key, at: event.timeStamp };
+    }
+    const step = stepFor(event, isInButton, { store, index: activeIndex, typed: typed.current.text });
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();

@@ -66,7 +66,7 @@ it("walks, opens, closes and selects by keys", async () => {
 it("leaves other keys, and keys with modifiers, to the browser", () => {
   const { el, sent } = show();
   const tree = byRole(el, "tree");
-  for (const key of ["a", "Tab", "Escape", "PageDown"]) expect(press(tree, key).defaultPrevented).toBe(false);
+  for (const key of ["F2", "Tab", "Escape", "PageDown"]) expect(press(tree, key).defaultPrevented).toBe(false);
   expect(press(tree, "Enter", { shiftKey: true }).defaultPrevented).toBe(false);
   expect(press(tree, "ArrowDown", { ctrlKey: true }).defaultPrevented).toBe(false);
   expect(sent).toEqual([]);
@@ -164,4 +164,55 @@ it("has ids that hold no space and differ between paths", () => {
 it("is no higher than its trait says", () => {
   const { el } = show({}, { height: 123 });
   expect(byRole(el, "tree").style.maxHeight).toBe("123px");
+});
+
+it("opens all siblings by an asterisk, and none that is known to be empty", async () => {
+  const { el, sent } = show({
+    nodes: { "/": loaded(1, ["a", "b", "c"]), "/a": loaded(1, ["x"]), "/b": loaded(1) },
+    expanded: ["/"],
+  });
+  const tree = byRole(el, "tree");
+  press(tree, "ArrowDown");
+  await drawn();
+  expect(press(tree, "*", { shiftKey: true }).defaultPrevented).toBe(true);
+  expect(sent).toEqual([
+    { kind: "expand", path: "/a" },
+    { kind: "expand", path: "/c" },
+  ]);
+});
+
+it("goes to the next row whose name begins with what is typed", async () => {
+  const { el } = show({ nodes: { "/": loaded(1, ["mail", "map", "slack"]) }, expanded: ["/"] });
+  const tree = byRole(el, "tree");
+  const type = async (...keys: string[]) => {
+    for (const key of keys) press(tree, key);
+    await drawn();
+    return activePath(el);
+  };
+  expect(await type("m")).toBe("/mail");
+  expect(await type("A", "p")).toBe("/map");
+  await new Promise((resolve) => setTimeout(resolve, 650));
+  expect(await type("m")).toBe("/mail");
+  expect(await type("m")).toBe("/map");
+  expect(await type("m")).toBe("/mail");
+  await new Promise((resolve) => setTimeout(resolve, 650));
+  expect(await type("q")).toBe("/mail");
+  expect(press(tree, "m", { ctrlKey: true }).defaultPrevented).toBe(false);
+});
+
+it("does not close by keys or buttons what a search opened", async () => {
+  const { el, store, sent } = show();
+  store.search("slack");
+  await drawn();
+  const tree = byRole(el, "tree");
+  press(tree, "End");
+  await drawn();
+  press(tree, "ArrowLeft");
+  await drawn();
+  expect(activePath(el)).toBe("/agents");
+  press(tree, "ArrowLeft");
+  await drawn();
+  expect(activePath(el)).toBe("/");
+  expect(byRole(el, "button", "Collapse /agents").hasAttribute("disabled")).toBe(true);
+  expect(sent).toEqual([]);
 });
