@@ -7,6 +7,7 @@ can be read and folded by it, never written past the log. Admins only; every tou
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Final
 
 from itx_notebook import capnweb as rpc
@@ -113,7 +114,7 @@ class EngineStreamTarget(rpc.RpcTarget, naming="camel"):
 
     async def wait_for_event(self, options: Any) -> Any:
         """Return the first event that matches, from now on or after an offset."""
-        return event_to_wire(await wait_for_wire_event(self._stream, options, self._admission))
+        return await wait_for_wire_event(self._stream, options, self._admission)
 
     async def runtime_state(self) -> Any:
         """Return the whole reduced state, and the open connections."""
@@ -135,13 +136,15 @@ class EngineStreamTarget(rpc.RpcTarget, naming="camel"):
         known = None if state is None else parse_core_state(state)
         return to_wire(self._stream.reduce(parse_event(given["event"]), known))
 
-    async def kill(self) -> None:
+    async def kill(self) -> Any:
         """End the stream's incarnation; the storage stays."""
         await self._stream.kill()
+        return rpc.UNDEFINED
 
-    async def reset(self) -> None:
+    async def reset(self) -> Any:
         """Erase the stream: its next life begins at offset 1."""
         await self._stream.reset()
+        return rpc.UNDEFINED
 
 
 async def open_subscription(stream: Stream, given: dict[str, Any], make: Any) -> WireSubscription:
@@ -173,15 +176,17 @@ async def get_wire_event(stream: Stream, options: Any) -> Any:
     return rpc.UNDEFINED if event is None else event_to_wire(event)
 
 
-async def wait_for_wire_event(stream: Stream, options: Any, admission: Admission) -> StreamEvent:
-    """Wait as options say, no longer than the session lives."""
+async def wait_for_wire_event(
+    stream: Stream, options: Any, admission: Admission, say: Callable[[StreamEvent], Any] = event_to_wire
+) -> Any:
+    """Wait as options say, no longer than the session lives; `say` is how the dialect says an event."""
     given = parse_options(options, _WAIT, "waitForEvent")
     if "timeoutMs" not in given:
         raise ItxError("waitForEvent timeoutMs must be a positive number.", code="BAD_REQUEST")
     ask: Any = given.get("predicate")
 
     async def is_wanted(event: StreamEvent) -> bool:
-        return bool(await ask(event_to_wire(event)))
+        return bool(await ask(say(event)))
 
     predicate: Predicate | None = None if ask is None else is_wanted
     waiting = asyncio.ensure_future(
@@ -195,7 +200,7 @@ async def wait_for_wire_event(stream: Stream, options: Any, admission: Admission
     # Otherwise the wait of a client that is gone would stay in the stream until its time is up.
     admission.waits.add(waiting)
     try:
-        return await waiting
+        return say(await waiting)
     finally:
         admission.waits.discard(waiting)
         waiting.cancel()

@@ -157,9 +157,10 @@ class PeopleTarget(rpc.RpcTarget, naming="camel"):
         )
         return self._user_to_wire(user)
 
-    async def remove_user(self, user_id: Any) -> None:
+    async def remove_user(self, user_id: Any) -> Any:
         """Remove a user with its memberships and tokens."""
         await self._people.remove_user(str(user_id))
+        return rpc.UNDEFINED
 
     async def grant(self, user_id: Any, project: Any) -> Any:
         """Make a user a member of a project."""
@@ -308,21 +309,25 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
         parsed = None if state is None else parse_core_state(state)
         return to_wire(await self._stream.reduce(parse_event(given["event"]), parsed))
 
-    async def kill(self) -> None:
+    async def kill(self) -> Any:
         """End the stream's incarnation; the storage stays."""
         await self._stream.kill()
+        return rpc.UNDEFINED
 
-    async def reset(self) -> None:
+    async def reset(self) -> Any:
         """Erase the stream: its next life begins at offset 1."""
         await self._stream.reset()
+        return rpc.UNDEFINED
 
-    async def enable_processor(self, name: Any) -> None:
+    async def enable_processor(self, name: Any) -> Any:
         """Configure the stream to be processed by whoever knows `name`."""
         await self._stream.enable_processor(str(name))
+        return rpc.UNDEFINED
 
-    async def disable_processor(self, name: Any) -> None:
+    async def disable_processor(self, name: Any) -> Any:
         """Take that back."""
         await self._stream.disable_processor(str(name))
+        return rpc.UNDEFINED
 
     async def subscribe(self, on_event_batch: Any, options: Any = None) -> SubscriptionTarget:
         """Call back with batches after a cursor."""
@@ -425,10 +430,11 @@ class WireSubscription:
         """Why it ended, if neither side asked for that."""
         return self._subscription.error
 
-    async def unsubscribe(self) -> None:
-        """End it, and give the peer's function back. Repeating is harmless."""
+    async def unsubscribe(self) -> Any:
+        """End it, and give the peer's function back. Repeating is harmless. Answers ``undefined``."""
         await self._subscription.unsubscribe()
         self._sink.close()
+        return rpc.UNDEFINED
 
 
 class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
@@ -437,9 +443,9 @@ class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
     def __init__(self, subscription: WireSubscription) -> None:
         self._subscription = subscription
 
-    async def unsubscribe(self) -> None:
+    async def unsubscribe(self) -> Any:
         """End it."""
-        await self._subscription.unsubscribe()
+        return await self._subscription.unsubscribe()
 
     def ping(self) -> bool:
         """Tell whether this very subscription is still served."""

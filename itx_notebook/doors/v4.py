@@ -7,7 +7,7 @@ is not there or not yours is June's, which v4 gave up and this product keeps. Cl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -265,8 +265,7 @@ class V4StreamTarget(rpc.RpcTarget, naming="camel"):
 
     async def wait_for_event(self, options: Any) -> Any:
         """Return the first event that matches, from now on or after an offset."""
-        event = await wait_for_wire_event(self._stream, options, self._admission)
-        return {**event_to_wire(event), "path": self._stream.path}
+        return await wait_for_wire_event(self._stream, options, self._admission, self._say)
 
     async def runtime_state(self) -> Any:
         """Return the reduced state, and the open connections."""
@@ -287,8 +286,11 @@ class V4StreamTarget(rpc.RpcTarget, naming="camel"):
             raise ItxError("configured subscriptions require trusted internal auth", code="FORBIDDEN")
         return V4SubscriptionTarget(await open_subscription(self._stream, given, _batch_to_wire), self._stream)
 
-    def _events(self, events: Any) -> list[dict[str, Any]]:
-        return [{**event, "path": self._stream.path} for event in events_to_wire(events)]
+    def _say(self, event: StreamEvent) -> dict[str, Any]:
+        return {**event_to_wire(event), "path": self._stream.path}
+
+    def _events(self, events: Iterable[StreamEvent]) -> list[dict[str, Any]]:
+        return [self._say(event) for event in events]
 
 
 class _Query:
@@ -358,9 +360,9 @@ class V4SubscriptionTarget(rpc.RpcTarget, naming="camel"):
             raise self._subscription.error
         return self._subscription.is_open
 
-    async def unsubscribe(self) -> None:
+    async def unsubscribe(self) -> Any:
         """End it. Repeating is harmless."""
-        await self._subscription.unsubscribe()
+        return await self._subscription.unsubscribe()
 
     def _rpc_dispose(self) -> None:
         if self._subscription.is_open:
