@@ -51,7 +51,9 @@ class Inbox {
 }
 
 async function speakJune() {
-  const { socket, frames, main } = await open("api/itx", { headers: { Authorization: `Bearer ${credential}` } });
+  const { socket, frames, main } = await open("api/itx", {
+    headers: { Authorization: `Bearer ${credential}` },
+  });
   const answers = {};
   const project = await main.projects.get("demo");
   answers.append = await project.streams.get("/chat").append(EVENT);
@@ -97,7 +99,11 @@ async function speakV4() {
   answers.state = await stream.runtimeState();
   marks.push(frames.length);
   const inbox = new Inbox();
-  const subscription = await stream.subscribe({ processEventBatch: inbox.push, events: false, subscriptionKey: "k" });
+  const subscription = await stream.subscribe({
+    processEventBatch: inbox.push,
+    events: false,
+    subscriptionKey: "k",
+  });
   answers.first = await inbox.next();
   answers.key = await subscription.subscriptionKey;
   answers.ping = await subscription.ping();
@@ -112,7 +118,11 @@ async function speakV4() {
   answers.at = await stream.at("../other").append({ type: "t", payload: {} });
   answers.missingEvent = (await stream.getEvent({ offset: 999 })) === undefined;
   const replayed = new Inbox();
-  const dropped = await stream.subscribe({ processEventBatch: replayed.push, replayAfterOffset: 2, eventTypes: ["n"] });
+  const dropped = await stream.subscribe({
+    processEventBatch: replayed.push,
+    replayAfterOffset: 2,
+    eventTypes: ["n"],
+  });
   answers.replayed = (await replayed.next()).events.map((event) => event.payload.n);
   // Letting go of it is as good as unsubscribing.
   dispose(dropped);
