@@ -199,9 +199,14 @@ class Session:
             self._transport.resume_reading()
 
     def _wake(self) -> None:
+        machine = self._machine
         if not self._is_flush_planned:
             self._is_flush_planned = True
             self._loop.call_soon(self._flush_planned)
+        elif len(machine.outbox) > 1:
+            # The peer can be at work on these already. What else a flush does waits: this may be amid anything.
+            messages, machine.outbox = machine.outbox, []
+            self._transport.send(messages)
 
     def _flush_planned(self) -> None:
         self._is_flush_planned = False

@@ -61,6 +61,9 @@ PeerVersion = Literal["0.8", "0.12"]
 
 _MAX: Final = MAX_SAFE_INTEGER
 _SCALARS: Final = frozenset({type(None), bool, str})
+_MANY: Final = 400
+"""Messages in the outbox that are worth a write of their own, though more may come at once. With both ends on cores of
+their own a thousand calls in flight took 15 µs each when all were sent together, and 10 µs so."""
 _SHUT_DOWN: Final = "RPC session was shut down by disposing the main stub"
 _CLOSE_CODE: Final = 3000
 """With which npm ``capnweb`` closes a WebSocket whose session has ended."""
@@ -120,7 +123,8 @@ class Machine:
     options : Options
         How the session behaves.
     wake : callable
-        Called when there is something in the outbox, or a request to close, where there was nothing before.
+        Called when there is something in the outbox, or a request to close, where there was nothing before; and again
+        when there is much in the outbox. It may take the outbox, and nothing else of the machine.
 
     Attributes
     ----------
@@ -724,9 +728,10 @@ class Machine:
 
     def _send(self, message: bytes) -> None:
         outbox = self.outbox
-        if not outbox:
-            self._wake()
         outbox.append(message)
+        count = len(outbox)
+        if count == 1 or count == _MANY:
+            self._wake()
 
     def _new_call(self) -> Hook:
         self._last_call += 1
