@@ -91,7 +91,9 @@ def _show(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bo
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
-def _say(value: Any) -> str:
+def _say(column: str, value: Any) -> str:
+    if column.endswith("At") and value is not None:
+        return str(value)[:16].replace("T", " ")
     if isinstance(value, list):
         return ",".join(value) or "-"
     if isinstance(value, bool):

@@ -1,17 +1,20 @@
-"""Every test that the page of guarantees names exists: a promise must not outlive what holds it."""
+"""Every test that a page of promises names exists: a promise must not outlive what holds it."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 
-def test_guarantees_when_they_name_a_test_name_one_that_exists() -> None:
-    page = (ROOT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("name", "least"), [("guarantees", 20), ("security", 10)])
+def test_page_of_promises_when_it_names_a_test_names_one_that_exists(name: str, least: int) -> None:
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page)
-    assert len(named) > 20
+    assert len(named) > least
     missing = [
         f"{path}::{name}"
         for path, name in named
