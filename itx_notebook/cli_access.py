@@ -84,7 +84,7 @@ def _show(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, as_json: bo
         return
     table = [
         [_HEADS.get(column, column.upper()) for column in columns],
-        *([_say(row.get(column)) for column in columns] for row in rows),
+        *([_say(column, row.get(column)) for column in columns] for row in rows),
     ]
     widths = [max(len(line[n]) for line in table) for n in range(len(columns))]
     for line in table:
