@@ -108,14 +108,18 @@ class SessionTarget(rpc.RpcTarget, naming="camel"):
         return get_global_itx(self._deployment, self._get_principal())
 
     def _get_principal(self) -> Principal:
-        """What the caller may at this moment: never less than granted, or the session would have been ended."""
+        """What the caller may at this moment, which may be more than at the beginning."""
         people, grant = self._deployment.people, self._grant
-        current = None
         if grant.token_id is not None:
             current = people.try_get_token_principal(grant.token_id)
         elif grant.user_id is not None:
             current = people.try_get_principal(grant.user_id)
-        return current or grant.principal
+        else:
+            return grant.principal
+        if current is None:
+            # The session is being ended; until it is, it is nobody's.
+            raise AuthError
+        return current
 
 
 class SessionProjectsTarget(rpc.RpcTarget, naming="camel"):

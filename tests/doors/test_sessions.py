@@ -138,6 +138,19 @@ async def test_v4_session_finds_a_project_that_was_granted_meanwhile(served: Ser
     await session.close()
 
 
+async def test_v4_session_whose_token_is_no_more_is_nobodys_before_it_has_ended(served: Served) -> None:
+    token, text = await served.people.create_token("ada")
+    session = await rpc.open_session(f"{served.server.url}api")
+    itx = await session.main.authenticate({"type": "bearer", "token": text})
+    # As if it had not been noticed.
+    served.sessions.close()
+    await served.people.revoke_token(token.id)
+    for call in (itx.projects.list(), itx.projects.get("demo"), itx["__describe"]()):
+        with pytest.raises(rpc.RemoteError, match="missing or invalid auth"):
+            await call
+    await session.close()
+
+
 async def test_v4_socket_that_proves_nothing_in_time_is_closed(served: Served) -> None:
     session = await rpc.open_session(f"{served.server.url}api")
     with pytest.raises(rpc.RemoteError, match="missing or invalid auth"):
