@@ -1,8 +1,7 @@
 """How calls to objects of this process run on asyncio, in the order they were made.
 
 A method's first stretch, up to its first wait, must come before later calls. Where Python can start a task at once
-(3.12) it does. Before,
-a new task begins in the loop's next turn, and until then later calls queue behind it.
+(3.12) it does. Before, a new task begins in the loop's next turn, and until then later calls queue behind it.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
 """A session on asyncio: a machine on one side, a transport on the other, and this in between.
 
 It corks: what the machine wants to say within one turn of the loop leaves in one write, so that a call costs one
-packet, not
-three. It slices: a long read gives timers and other tasks their turn. It watches how much is unsent, and ends the
-session
-of a peer that does not read.
+packet, not three. It slices: a long read gives timers and other tasks their turn. It watches how much is unsent, and
+ends the session of a peer that does not read.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Calling out: what an application holds of things that live elsewhere.
 
 A stub's public names all belong to the peer, except `dup` and `map`; what else can be done to one is a function of
-this module. Nothing
-here does I/O by being looked at: an attribute is a promise that has asked for nothing yet, and only ``await`` asks.
+this module. Nothing here does I/O by being looked at: an attribute is a promise that has asked for nothing yet, and
+only ``await`` asks.
 """
 
 from __future__ import annotations
@@ -32,10 +32,9 @@ class RpcStub(Proxy):
     """A reference to an object at the peer, or to a local one behind the same interface.
 
     ``stub.method(1, 2)`` calls and returns an :class:`RpcPromise` at once; ``stub.property`` is a promise of the
-    property;
-    ``stub["any name"]`` and ``stub[0]`` reach what is no Python name, and elements of lists. Names that start with an
-    underscore are never the peer's. ``with stub:`` disposes it at the end; so does the garbage collector, a little
-    later. Must be used on the thread of its session's loop.
+    property; ``stub["any name"]`` and ``stub[0]`` reach what is no Python name, and elements of lists. Names that
+    start with an underscore are never the peer's. ``with stub:`` disposes it at the end; so does the garbage
+    collector, a little later. Must be used on the thread of its session's loop.
     """
 
     __slots__ = ()
@@ -234,8 +233,7 @@ def stub(target: Any) -> RpcStub:
     """Wrap a local object as a stub: an ``RpcTarget``, a callable, or any value of the protocol.
 
     A target is disposed once for each time it is wrapped or passed; wrapped once and passed often, it is disposed
-    once. Classes
-    and instances with ``__call__`` are passed only like this.
+    once. Classes and instances with ``__call__`` are passed only like this.
 
     Raises
     ------

@@ -1,9 +1,8 @@
 """From an expression to its value: lists unescaped, tags read, references looked up in the scope.
 
-One pass, in place: the tree came from the decoder and belongs to nobody else. Calls happen inside expressions, so that
-evaluating
-one may run an application's code. Everything malformed raises :class:`RpcProtocolError`, which ends the session; the
-references made until then are given back first.
+One pass, in place: the tree came from the decoder and belongs to nobody else. Calls happen inside expressions, so
+that evaluating one may run an application's code. Everything malformed raises :class:`RpcProtocolError`, which ends
+the session; the references made until then are given back first.
 """
 
 from __future__ import annotations

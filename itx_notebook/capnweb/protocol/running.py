@@ -1,8 +1,7 @@
 """Running a recorded function over a value that lives here.
 
 An id space of its own for each element: captures are negative, the element is 0, and each instruction's result takes
-the next
-positive number; the last one is the value.
+the next positive number; the last one is the value.
 """
 
 from __future__ import annotations
