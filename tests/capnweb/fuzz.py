@@ -19,11 +19,13 @@ import gc
 import json
 import random
 import resource
+import signal
 import sys
 import time
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -47,6 +49,8 @@ LIMITS: Final = Limits(
     max_blob_bytes=10_000,
 )
 FRAMES_PER_SESSION: Final = 60
+SESSION_SECONDS: Final = 20.0
+"""A thousand times what a session takes."""
 
 
 class Mutator:
@@ -411,6 +415,24 @@ def check_end(machine: Machine, watch: Watch) -> None:
     assert find_miscounted(watch, runtime) == []
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Raise ``TimeoutError`` in what takes longer, where the system can."""
+
+    def stop(_: int, __: object) -> None:
+        raise TimeoutError(f"A session took more than {seconds} seconds.")
+
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 def run_frames(frames: int, seed: int) -> Attack:
     """Run sessions until so many frames were sent; report every tenth of the way."""
     attack = Attack()
@@ -420,7 +442,8 @@ def run_frames(frames: int, seed: int) -> Attack:
     while attack.frames < frames:
         session_seed += 1
         try:
-            run_session(random.Random(session_seed), attack)
+            with within(SESSION_SECONDS):
+                run_session(random.Random(session_seed), attack)
         except BaseException:
             print(f"seed {session_seed}, after:", *attack.log, sep="\n  ")
             raise

@@ -337,6 +337,11 @@ class Hook:
         """Return the hook that this one has turned into, or itself."""
         return self
 
+    def follow(self) -> Hook:
+        """Return the hook that calls to this one reach: also through a value that is a stub."""
+        hook = self.unwrap()
+        return hook if hook is self else hook.follow()
+
 
 class _LastWaiter:
     """Passes the outcome of a hook on, and gives the hook back, which nobody else holds."""

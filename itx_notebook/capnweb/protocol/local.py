@@ -199,6 +199,10 @@ class ValueHook(Hook):
             self.settle()
             share.release()
 
+    def follow(self) -> Hook:
+        value = self.payload.value
+        return value._hook.follow() if isinstance(value, Proxy) else self
+
     def map(self, path: Path, function: MapFunction) -> Hook:
         return run_map(self.get(path), function, self.payload.runtime, ValueHook)
 

@@ -572,7 +572,7 @@ class Machine:
             return
         self._forget(entry)
         self.settled_imports += 1
-        target = hook.unwrap()
+        target = hook.follow()
         if isinstance(target, ImportHook) and target.designates(entry):
             entry.settle(ErrorHook(RpcError("A promise cannot resolve to itself.")))
             hook.dispose()

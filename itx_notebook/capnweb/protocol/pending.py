@@ -72,7 +72,7 @@ class PendingHook(Hook):
 
     def _is_awaited_by(self, hook: Hook) -> bool:
         """Whether `hook` is this result, or one that will come of it."""
-        source: Hook | None = hook.unwrap()
+        source: Hook | None = hook.follow()
         while isinstance(source, PendingHook):
             if source is self:
                 return True

@@ -287,6 +287,31 @@ _GIVEN: Final = [
         says=[["release", -1, 1], ["reject", 1, ["error", "Error", "A promise cannot resolve to itself."]]],
     ),
     Case(
+        name="a promise that resolves to a stub of itself",
+        frames=[["push", ["promise", -1]], ["resolve", -1, ["import", 1]], ["pull", 1], ["release", 1, 1]],
+        says=[["release", -1, 1], ["reject", 1, ["error", "Error", "A promise cannot resolve to itself."]]],
+    ),
+    Case(
+        name="a result that is a stub of itself",
+        frames=[
+            ["push", ["pipeline", 0, ["echo"], [["promise", -1]]]],
+            ["resolve", -1, ["import", 1]],
+            ["pull", 1],
+            ["release", 1, 1],
+        ],
+        says=[["release", -1, 1], ["reject", 1, ["error", "Error", "A promise cannot resolve to itself."]]],
+    ),
+    Case(
+        name="a result that is a stub of what is called on it",
+        frames=[
+            ["push", ["pipeline", 0, ["echo"], [["promise", -1]]]],
+            ["resolve", -1, ["import", 1, ["x"], []]],
+            ["pull", 1],
+            ["release", 1, 1],
+        ],
+        says=[["release", -1, 1], ["reject", 1, ["error", "Error", "A promise cannot resolve to itself."]]],
+    ),
+    Case(
         name="two promises that resolve to each other",
         frames=[
             ["push", ["promise", -1]],
