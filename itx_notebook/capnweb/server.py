@@ -7,7 +7,7 @@ import socket as socket_module
 import ssl as ssl_module
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 from itx_notebook.capnweb.connection import Connection
 from itx_notebook.capnweb.http import answer_batch
@@ -84,8 +84,22 @@ async def open_session(
     return Session(connection, main, options=options)
 
 
+class ConnectArguments(TypedDict, total=False):
+    """What :func:`connect` passes on."""
+
+    headers: Mapping[str, str] | Sequence[tuple[str, str]]
+    ssl: ssl_module.SSLContext | None
+    origin: str | None
+    subprotocols: Sequence[str]
+    unix: str | os.PathLike[str] | None
+    open_timeout: float | None
+    fast: bool | None
+    options: Options
+    transport_options: TransportOptions
+
+
 @asynccontextmanager
-async def connect(url: str, main: Any = None, **arguments: Any) -> AsyncIterator[RpcStub]:
+async def connect(url: str, main: Any = None, **arguments: Unpack[ConnectArguments]) -> AsyncIterator[RpcStub]:
     """Connect to a server: ``async with rpc.connect("ws://…") as api``.
 
     Parameters
@@ -94,9 +108,8 @@ async def connect(url: str, main: Any = None, **arguments: Any) -> AsyncIterator
         ``ws://``, ``wss://``, or ``unix:/path/of/socket``.
     main : object, optional
         What the server gets as its main stub.
-    **arguments
-        What :func:`open_session` takes besides: `headers`, `ssl`, `origin`, `options` and others. It says, too, what is
-        raised.
+    headers, ssl, origin, subprotocols, unix, open_timeout, fast, options, transport_options
+        As in :func:`open_session`, which says, too, what is raised.
 
     Yields
     ------
