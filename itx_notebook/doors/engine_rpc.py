@@ -146,6 +146,10 @@ class EngineStreamTarget(rpc.RpcTarget, naming="camel"):
         await self._stream.reset()
         return rpc.UNDEFINED
 
+    def _rpc_dispose(self) -> None:
+        # The main object goes with its session, or its batch.
+        self._admission.cancel_waits()
+
 
 async def open_subscription(stream: Stream, given: dict[str, Any], make: Any) -> WireSubscription:
     """Subscribe a peer's function, as checked options say; `make` says what of a batch it is sent."""

@@ -72,6 +72,11 @@ class Admission:
         if self._session is not None and self._session.error is None:
             self._session.abort(AuthError())
 
+    def cancel_waits(self) -> None:
+        """The peer is gone, or its batch: nobody waits any more."""
+        for wait in tuple(self.waits):
+            wait.cancel()
+
     def set_timer(self, timer: TimerHandle | None) -> None:
         """Look again in a while; call off what was planned before."""
         if self._timer is not None:
@@ -118,8 +123,6 @@ class Sessions:
             if self.on_end is not None:
                 self.on_end(admission, self._clock.monotonic() - began)
             admission.set_timer(None)
-            for wait in tuple(admission.waits):
-                wait.cancel()
 
         session.call_when_closed(forget)
         self.check(admission)

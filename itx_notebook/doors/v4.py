@@ -71,6 +71,10 @@ class RootTarget(rpc.RpcTarget, naming="camel"):
         self._admission.set_grant(grant)
         return SessionTarget(self._deployment, grant, self._admission)
 
+    def _rpc_dispose(self) -> None:
+        # The main object goes with its session, or its batch.
+        self._admission.cancel_waits()
+
 
 class SessionTarget(rpc.RpcTarget, naming="camel"):
     """What an authenticated caller may reach."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -13,7 +14,7 @@ from itx_notebook import capnweb as rpc
 from itx_notebook.doors import Deployment
 from itx_notebook.types import ADMIN
 from tests.doors.cases import PROJECT_ID
-from tests.doors.doors import Site, open_site
+from tests.doors.doors import ADMIN_SECRET, Site, open_site
 
 
 @pytest.fixture
@@ -73,6 +74,25 @@ async def test_wait_that_is_in_vain_tells_what_it_saw(site: Site) -> None:
         ):
             with pytest.raises(rpc.RemoteError, match=text):
                 await stream.waitForEvent(options)
+
+
+async def test_wait_of_a_batch_whose_client_is_gone_leaves_the_stream(site: Site) -> None:
+    stream = site.deployment.engine.stream(PROJECT_ID, "/a/b")
+    left, seen = asyncio.Event(), asyncio.Event()
+
+    def note(batch: Any) -> None:
+        for event in batch.events:
+            (left if event.type.endswith("disconnected") else seen).set()
+
+    await stream.subscribe(note, presence=False)
+    wait = {"eventTypes": [["never"]], "timeoutMs": 3_600_000}
+    body = f'["push",["pipeline",0,["waitForEvent"],[{json.dumps(wait)}]]]\n["pull",1]'.encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", site.server.port)
+    head = f"POST /api/streams/%2Fa%2Fb?namespace={PROJECT_ID} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+    writer.write(f"{head}Authorization: Bearer {ADMIN_SECRET}\r\n\r\n".encode() + body)
+    await asyncio.wait_for(seen.wait(), 10)
+    writer.close()
+    await asyncio.wait_for(left.wait(), 10)
 
 
 async def test_reduce_keeps_nothing(site: Site) -> None:
