@@ -3,6 +3,7 @@
 from itx_notebook.tree.arrange import SORTS, Sort
 from itx_notebook.tree.live import LiveTree
 from itx_notebook.tree.model import TreeModel
+from itx_notebook.tree.pages import read_page
 from itx_notebook.tree.render import render_html, render_text
 from itx_notebook.tree.values import Connection, Node, NodeError, Snapshot, make_node_error
 
@@ -16,6 +17,7 @@ __all__ = [
     "Sort",
     "TreeModel",
     "make_node_error",
+    "read_page",
     "render_html",
     "render_text",
 ]

@@ -91,11 +91,33 @@ export interface WidgetError {
   error: NodeError;
 }
 
-export type Incoming = Patch | Heartbeat | WidgetError;
+export interface StreamEvent {
+  offset: number;
+  type: string;
+  createdAt: string;
+  payload?: unknown;
+  /** Of an event too large to be sent: its size, instead of the rest. */
+  bytes?: number;
+  [field: string]: unknown;
+}
+
+/** The answer to a request for events; `events` newest first. */
+export interface EventPage {
+  kind: "events";
+  request: number;
+  events: StreamEvent[];
+  /** Where older ones go on; null at the beginning. */
+  before: number | null;
+  metadata: Record<string, unknown>;
+  error: NodeError | null;
+}
+
+export type Incoming = Patch | Heartbeat | WidgetError | EventPage;
 
 export type Outgoing =
   | { kind: "hello" }
   | { kind: "resync"; have: number }
+  | { kind: "events"; request: number; path: string; before: number | null; type: string | null }
   | { kind: "filter"; text: string }
   | { kind: "sort"; by: Sort }
   | { kind: "expand" | "collapse" | "select" | "refresh"; path: string };
@@ -254,6 +276,21 @@ const patch = someOf<Omit<Patch, "kind">>({
   connection,
 });
 
+const page = recordOf<Omit<EventPage, "kind">>({
+  request: wholeNumber,
+  events: listOf((raw, where) => ({
+    ...object(raw, where),
+    ...recordOf<{ offset: number; type: string; createdAt: string }>({
+      offset: wholeNumber,
+      type: text,
+      createdAt: text,
+    })(raw, where),
+  })),
+  before: nullOr(wholeNumber),
+  metadata: object,
+  error: nullOr(error),
+});
+
 const heartbeat = recordOf<Omit<Heartbeat, "kind">>({ seq: wholeNumber, session: text, now: number });
 
 /**
@@ -268,10 +305,12 @@ export function parseMessage(raw: unknown): Incoming {
       return { kind, ...patch(message, kind), seq: wholeNumber(message.seq, "patch.seq") };
     case "heartbeat":
       return { kind, ...heartbeat(message, kind) };
+    case "events":
+      return { kind, ...page(message, kind) };
     case "error":
       return { kind, error: error(message.error, "error.error") };
     default:
-      throw new MalformedMessage("message.kind", kind, "patch, heartbeat or error");
+      throw new MalformedMessage("message.kind", kind, "patch, heartbeat, events or error");
   }
 }
 

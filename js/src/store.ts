@@ -15,6 +15,7 @@ import {
   type Sort,
 } from "./channel.ts";
 import type { Clock } from "./clock.ts";
+import { Details } from "./details.ts";
 import { Link, type LinkState } from "./link.ts";
 import { MalformedMessage } from "./malformed.ts";
 import { hasData, NodeTable } from "./nodes.ts";
@@ -41,6 +42,7 @@ export interface StoreSeams {
 
 export class TreeStore {
   readonly tree = new NodeTable();
+  readonly details: Details;
 
   // What the snapshot carried besides the nodes.
   #seq = 0;
@@ -72,6 +74,9 @@ export class TreeStore {
   constructor(seams: StoreSeams) {
     this.#seams = seams;
     this.#link = new Link(seams.clock, () => this.#changed());
+    this.details = new Details(seams.clock, (message) => {
+      if (this.canAsk) this.#send(message);
+    });
   }
 
   get project(): Project {
@@ -127,6 +132,7 @@ export class TreeStore {
     this.#cancelRetry();
     this.#cancelSave();
     this.#cancelTyping?.();
+    this.details.close();
     this.#listeners.clear();
   }
 
@@ -173,6 +179,10 @@ export class TreeStore {
       case "heartbeat":
         this.#takeHeartbeat(message);
         break;
+      case "events":
+        this.details.take(message);
+        this.#changed();
+        break;
       case "error":
         this.#notice = message.error;
         this.#changed();
@@ -205,6 +215,7 @@ export class TreeStore {
   select(path: string): void {
     this.#selected = path;
     this.#tell("select", { kind: "select", path });
+    if (this.details.path !== path) this.showDetails(path);
   }
 
   /** Search at once; the kernel, which reads what was never opened, is told when the typing rests. */
@@ -222,6 +233,23 @@ export class TreeStore {
   sort(by: Sort): void {
     this.#arrange({ sort: by });
     this.#tell("sort", { kind: "sort", by });
+  }
+
+  /** Show a stream's events, of one type or of all; null closes the details. */
+  showDetails(path: string | null, type = ""): void {
+    this.details.open(path, type);
+    this.#noteCount();
+    this.#changed();
+  }
+
+  showOlder(): void {
+    this.details.older();
+    this.#changed();
+  }
+
+  toggleFollowing(): void {
+    this.details.toggleFollowing();
+    this.#changed();
   }
 
   refresh(path: string): void {
@@ -245,6 +273,7 @@ export class TreeStore {
     for (const path of patch.expand ?? []) this.tree.expand(path);
     for (const path of patch.collapse ?? []) this.tree.collapse(path);
     if (patch.selected !== undefined) this.#selected = patch.selected;
+    this.#noteCount();
     this.#arrange(patch);
     if (patch.connection) this.#connection = patch.connection;
     this.#notice = null;
@@ -270,6 +299,11 @@ export class TreeStore {
       text: this.#filter.trim().toLowerCase(),
       sort: sort ?? this.tree.arrangement.sort,
     });
+  }
+
+  #noteCount(): void {
+    const { path } = this.details;
+    if (path !== null) this.details.note(this.tree.get(path)?.count ?? null);
   }
 
   #hear(): void {

@@ -273,6 +273,7 @@ describe("what a person does", () => {
       { kind: "expand", path: "/agents" },
       { kind: "expand", path: "/billing" },
       { kind: "select", path: "/billing" },
+      { kind: "events", request: 1, path: "/billing", before: null, type: null },
       { kind: "refresh", path: "/billing" },
     ]);
   });

@@ -34,6 +34,16 @@ def _wait_for_count(wire: FakeComm, path: str, count: int) -> None:
     wire.wait_for(has_arrived)
 
 
+def _wait_for_child(wire: FakeComm, path: str, name: str) -> None:
+    """Until a patch has told of a child: a stream is announced to its parent some time after its first event."""
+
+    def has_arrived() -> bool:
+        patches = wire.get_custom("patch")
+        return any(name in (patch.get("nodes", {}).get(path) or {}).get("added", ()) for patch in patches)
+
+    wire.wait_for(has_arrived)
+
+
 # -- state -----------------------------------------------------------------------------------------------------------
 
 
@@ -61,7 +71,7 @@ def test_browser_of_some_options_paints_them_at_once(itx: NotebookItx) -> None:
 
 def test_get_state_gives_the_tree_as_of_now(itx: NotebookItx, browser: StreamTreeBrowser, wire: FakeComm) -> None:
     itx.streams.get("/new").append("demo.hello")
-    _wait_for_count(wire, "/", _get_count(itx, "/"))
+    _wait_for_child(wire, "/", "new")
     for keys in (None, "snapshot", ["snapshot"], {"snapshot", "height"}):
         snapshot = browser.get_state(keys)["snapshot"]
         assert snapshot["nodes"]["/"]["children"] == ["agents", "orders", "new"]
@@ -162,7 +172,7 @@ def test_heartbeat_comes_by_itself_until_the_browser_is_closed(
 
 def test_resync_is_answered_by_the_whole_snapshot_with_the_current_number(itx: NotebookItx, wire: FakeComm) -> None:
     itx.streams.get("/new").append("demo.hello")
-    _wait_for_count(wire, "/", _get_count(itx, "/"))
+    _wait_for_child(wire, "/", "new")
     wire.say({"kind": "resync", "have": 0})
     (snapshot,) = wire.snapshots
     assert snapshot["seq"] == wire.get_custom("patch")[-1]["seq"]
@@ -186,6 +196,9 @@ def test_resync_is_answered_by_the_whole_snapshot_with_the_current_number(itx: N
         {"kind": "select", "path": "Not A Path"},
         {"kind": "refresh", "path": "/a/../b"},
         {"kind": "collapse", "path": {"a": 1}},
+        {"kind": "filter", "text": 3},
+        {"kind": "sort", "by": "colour"},
+        {"kind": "events", "path": "/"},
     ],
     ids=str,
 )
@@ -377,3 +390,34 @@ def test_snapshot_is_not_sent_after_a_cell_when_a_browser_is_there(shell: Intera
     on_io_loop(lambda: None)
     assert wire.snapshots == []
     browser.close()
+
+
+# -- events ----------------------------------------------------------------------------------------------------------
+
+
+def test_newest_events_are_sent_as_a_page_on_request(itx: NotebookItx, wire: FakeComm) -> None:
+    itx.streams.get("/orders").append("demo.paid", {"n": 1})
+    before = _get_count(itx, "/orders")
+    wire.say({"kind": "events", "request": 7, "path": "/orders", "before": None, "type": None})
+    wire.wait_for(lambda: wire.get_custom("events"))
+    (page,) = wire.get_custom("events")
+    assert set(page) == {"kind", "request", "events", "before", "metadata", "error"}
+    assert (page["request"], page["error"], page["before"]) == (7, None, None)
+    assert [event["offset"] for event in page["events"]] == list(range(before, 0, -1))
+    assert page["events"][0] | {"createdAt": ""} == {
+        "type": "demo.paid",
+        "payload": {"n": 1},
+        "metadata": {},
+        "offset": before,
+        "createdAt": "",
+    }
+    assert _get_count(itx, "/orders") == before
+
+
+def test_page_that_cannot_be_read_says_why(itx: NotebookItx, wire: FakeComm) -> None:
+    itx.close()
+    wire.say({"kind": "events", "request": 1, "path": "no path", "before": None, "type": None})
+    wire.wait_for(lambda: wire.get_custom("events"))
+    (page,) = wire.get_custom("events")
+    assert (page["request"], page["events"], page["before"]) == (1, [], None)
+    assert page["error"]["message"]

@@ -105,6 +105,13 @@ def test_heartbeat_and_error_have_the_fields_that_are_sent() -> None:
     assert parse_interface("WidgetError") == {"kind": "'error'", "error": "NodeError"}
 
 
+def test_page_and_request_for_one_have_the_fields_that_are_sent() -> None:
+    assert list(parse_interface("EventPage")) == ["kind", "request", "events", "before", "metadata", "error"]
+    request = {field.name for field in msgspec.structs.fields(browser_module._PageRequest)}
+    assert request == {"request", "path", "before", "type"}
+    assert '{ kind: "events"; request: number; path: string; before: number | null; type: string | null }' in CHANNEL
+
+
 def test_front_end_reads_no_trait_but_the_synced_ones() -> None:
     own = {
         name

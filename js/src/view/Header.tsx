@@ -24,7 +24,8 @@ export function Header({ store }: { store: TreeStore }): JSX.Element {
         <RefreshIcon />
       </Button>
       <div
-        class={`itx-status itx-status-${status.tone}`}
+        class="itx-status"
+        data-tone={status.tone}
         role="status"
         aria-live="polite"
         title={status.detail ?? undefined}

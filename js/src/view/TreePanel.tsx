@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { hasData, troubleOf } from "../nodes.ts";
 import type { TreeStore } from "../store.ts";
+import { DetailsPane } from "./DetailsPane.tsx";
 import { Header } from "./Header.tsx";
 import { Notice } from "./Notice.tsx";
 import { Tools } from "./Tools.tsx";
@@ -52,6 +53,7 @@ function Body({ store, height, id }: TreePanelProps): JSX.Element {
       {root?.state === "loaded" && root.children.length === 0 && (
         <p class="itx-remark">No child streams yet.</p>
       )}
+      <DetailsPane key={store.details.path} store={store} />
     </>
   );
 }

@@ -1,6 +1,11 @@
 // Find things as a person does: by what they are and what they are called.
 
-const TAGS: Record<string, string> = { button: "button", heading: "h4", group: "details" };
+const TAGS: Record<string, string> = {
+  button: "button",
+  heading: "h4",
+  group: "details",
+  region: "section[aria-label]",
+};
 
 /** All elements of this role, in order of the document. */
 export function allByRole(within: Element, role: string): HTMLElement[] {

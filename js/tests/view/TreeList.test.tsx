@@ -55,7 +55,7 @@ it("walks, opens, closes and selects by keys", async () => {
   expect(await walk("Enter")).toBe("/agents");
   expect(await walk("ArrowDown")).toBe("/agents/mail");
   expect(await walk(" ")).toBe("/agents/mail");
-  expect(sent).toEqual([
+  expect(sent.filter(({ kind }) => kind !== "events")).toEqual([
     { kind: "collapse", path: "/agents" },
     { kind: "expand", path: "/agents" },
     { kind: "select", path: "/agents" },
@@ -66,7 +66,8 @@ it("walks, opens, closes and selects by keys", async () => {
 it("leaves other keys, and keys with modifiers, to the browser", () => {
   const { el, sent } = show();
   const tree = byRole(el, "tree");
-  for (const key of ["F2", "Tab", "Escape", "PageDown"]) expect(press(tree, key).defaultPrevented).toBe(false);
+  for (const key of ["F2", "Tab", "Escape", "PageDown"])
+    expect(press(tree, key).defaultPrevented).toBe(false);
   expect(press(tree, "Enter", { shiftKey: true }).defaultPrevented).toBe(false);
   expect(press(tree, "ArrowDown", { ctrlKey: true }).defaultPrevented).toBe(false);
   expect(sent).toEqual([]);

@@ -1,0 +1,129 @@
+import { beforeEach, expect, it } from "vitest";
+import type { EventPage, Outgoing, StreamEvent } from "../src/channel.ts";
+import { Details, FOLLOW_MS, MAX_EVENTS, PAGE_RETRY_MS } from "../src/details.ts";
+import { toAppend, toPython } from "../src/literals.ts";
+import { FakeClock } from "./helpers/FakeClock.ts";
+
+let clock: FakeClock;
+let sent: Outgoing[];
+let details: Details;
+
+beforeEach(() => {
+  clock = new FakeClock();
+  sent = [];
+  details = new Details(clock, (message) => sent.push(message));
+});
+
+/** Events from `newest` down to `oldest`. */
+function events(newest: number, oldest: number): StreamEvent[] {
+  const offsets = Array.from({ length: newest - oldest + 1 }, (_, i) => newest - i);
+  return offsets.map((offset) => ({ offset, type: "demo", createdAt: "2026-11-23T12:00:00.000Z" }));
+}
+
+function answer(newest: number, oldest: number, more: Partial<EventPage> = {}): void {
+  const request = (sent.at(-1) as { request: number }).request;
+  const before = oldest > 1 ? oldest : null;
+  const page = { events: events(newest, oldest), before, metadata: {}, error: null };
+  details.take({ kind: "events", request, ...page, ...more });
+}
+
+const offsets = () => details.events.map(({ offset }) => offset);
+
+it("asks for the newest page, and for older ones from where it ended", () => {
+  details.open("/a");
+  expect(sent).toEqual([{ kind: "events", request: 1, path: "/a", before: null, type: null }]);
+  expect(details.isLoading).toBe(true);
+  answer(6, 4);
+  details.older();
+  expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/a", before: 4, type: null });
+  answer(3, 1);
+  expect([offsets(), details.before, details.isLoading]).toEqual([[6, 5, 4, 3, 2, 1], null, false]);
+});
+
+it("asks again for a page that was lost, and takes the answer once", () => {
+  details.open("/a");
+  clock.advance(PAGE_RETRY_MS);
+  expect(sent.length).toBe(2);
+  expect(sent[1]).toEqual(sent[0]);
+  answer(2, 1);
+  answer(2, 1);
+  expect(offsets()).toEqual([2, 1]);
+  clock.advance(PAGE_RETRY_MS);
+  expect(sent.length).toBe(2);
+});
+
+it("follows the count, at its own pace, and joins what it knows", () => {
+  details.open("/a");
+  details.note(3);
+  answer(3, 1);
+  for (let count = 4; count < 10; count++) details.note(count);
+  expect(sent.length).toBe(2);
+  answer(8, 2);
+  expect(offsets()).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
+  details.note(10);
+  clock.advance(FOLLOW_MS);
+  expect(sent.length).toBe(3);
+});
+
+it("starts anew where it missed some, and says where the rest is", () => {
+  details.open("/a");
+  answer(3, 1);
+  details.note(90);
+  answer(90, 66);
+  expect([offsets().at(-1), details.before]).toEqual([66, 66]);
+});
+
+it("keeps no more than it may", () => {
+  details.open("/a");
+  answer(MAX_EVENTS + 10, 11);
+  details.note(MAX_EVENTS + 20);
+  answer(MAX_EVENTS + 20, MAX_EVENTS);
+  expect([details.events.length, details.before]).toEqual([21, MAX_EVENTS]);
+});
+
+it("counts what it does not show while it is paused, and catches up", () => {
+  details.open("/a");
+  details.note(2);
+  answer(2, 1);
+  details.toggleFollowing();
+  details.note(5);
+  clock.advance(FOLLOW_MS);
+  expect([sent.length, details.unseen]).toEqual([1, 3]);
+  details.toggleFollowing();
+  expect(sent.length).toBe(2);
+  answer(5, 1);
+  expect([offsets()[0], details.unseen]).toEqual([5, 0]);
+});
+
+it("asks for one type, and drops an answer for another stream", () => {
+  details.open("/a");
+  details.open("/b", "demo.paid");
+  expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/b", before: null, type: "demo.paid" });
+  details.take({ kind: "events", request: 1, events: events(9, 1), before: null, metadata: {}, error: null });
+  expect(offsets()).toEqual([]);
+});
+
+it("says what failed, and keeps what it had", () => {
+  details.open("/a");
+  details.note(2);
+  answer(2, 1);
+  details.note(3);
+  const error = { code: "NOT_FOUND", message: "gone", hint: null, details: null };
+  answer(0, 1, { events: [], error });
+  expect([details.error, offsets()]).toEqual(["gone", [2, 1]]);
+});
+
+it("leaves no timer when it is closed", () => {
+  details.open("/a");
+  details.close();
+  expect(clock.pending).toBe(0);
+});
+
+it("writes values as Python", () => {
+  expect(toPython({ a: [null, true, false, 1.5, 'say "hi"\n'] })).toBe(
+    '{"a": [None, True, False, 1.5, "say \\"hi\\"\\n"]}',
+  );
+  const event = { offset: 1, type: "demo", createdAt: "" };
+  expect(toAppend("/a", event)).toBe('itx.streams.get("/a").append("demo")');
+  expect(toAppend("/a", { ...event, payload: null })).toBe('itx.streams.get("/a").append("demo", None)');
+});
