@@ -31,8 +31,8 @@ CALLABLES: Final = (
 MAX_COPY_DEPTH: Final = 256
 MAX_DELIVERED_ITEMS: Final = 1_000_000
 MAX_DELIVERED_LEVELS: Final = 64
-_ITEMS_OF_A_PROMISE: Final = 20
-"""As many as are copied in the time that the delivery of one promise takes."""
+_ITEMS_OF_A_PROMISE: Final = 50
+"""As many as are copied in about the time that the delivery of one promise takes."""
 _TOO_DEEP: Final = "Serialization exceeded maximum allowed depth. (Does the message contain cycles?)"
 
 
