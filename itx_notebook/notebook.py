@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from itx_notebook._config import DEFAULT_PROJECT, get_home, get_project
 from itx_notebook._loop import run_blocking
-from itx_notebook.client import Loader, get_loader
+from itx_notebook.client import Destination, Link, Loader, Token, find_destination, get_loader, get_remote_loader
 from itx_notebook.display import InlineError
 from itx_notebook.errors import ItxError, get_itx_error_code
 from itx_notebook.handle import AsyncItx, Itx
@@ -23,6 +23,7 @@ from itx_notebook.streams import parse_stream_path
 from itx_notebook.types import Project
 
 if TYPE_CHECKING:
+    from itx_notebook.client.remote_loader import RemoteLoader
     from itx_notebook.widgets import StreamTreeBrowser
 
 __all__ = ["NotebookItx", "connect", "create_project"]
@@ -44,7 +45,7 @@ class NotebookItx(Itx):
         The projects it may narrow to: its own.
     """
 
-    def __init__(self, surface: ItxSurface, loader: Loader, *, timeout: float | None) -> None:
+    def __init__(self, surface: ItxSurface, loader: Loader | RemoteLoader, *, timeout: float | None) -> None:
         super().__init__(AsyncItx(surface), timeout)
         if surface.project is None:
             raise ItxError("A notebook's handle is narrowed to one project.", code="BAD_REQUEST")
@@ -57,9 +58,19 @@ class NotebookItx(Itx):
         return self._project.slug
 
     @property
-    def home(self) -> Path:
-        """The data directory."""
+    def home(self) -> Path | None:
+        """The data directory; ``None`` for an itx elsewhere."""
         return self._loader.home
+
+    @property
+    def location(self) -> str:
+        """Where the data is: the data directory, or the URL of an itx elsewhere."""
+        return self._loader.location
+
+    @property
+    def link(self) -> Link:
+        """How the way to the engine stands now: ``itx.link.state`` is ``"live"``, or says why not. Never waits."""
+        return self._loader.link
 
     def tree(
         self, path: str = "/", *, expand: Iterable[str] = (), select: str | None = None, height: int = 420
@@ -121,16 +132,31 @@ class NotebookItx(Itx):
         await prefetch_itx_query(query, self._loader.queries, self._loader.get_loader_itx, deadline=_PREFETCH_DEADLINE)
 
     def close(self) -> None:
-        """Close the embedded engine of this data directory, for every handle of the process. Repeating is harmless."""
+        """Close the engine of this data directory, or the connection, for every handle of the process that uses it.
+
+        Repeating is harmless.
+        """
         run_blocking(self._loader.close(), timeout=self._timeout, what="close()")
 
+    def _describe_way(self) -> str:
+        """Where the data is and how the way there stands, without asking anybody."""
+        link = self.link
+        return str(self._loader) if link.is_live else f"{self._loader}, {link}"
+
+    def _describe_sources(self) -> str:
+        destination = self._loader.destination if self._loader.home is None else None
+        return "" if destination is None else destination.describe_sources()
+
     def __repr__(self) -> str:
-        return f"<Itx {self._project.slug}, embedded engine in {self.home}>"
+        sources = self._describe_sources()
+        return f"<Itx {self._project.slug}, {self._describe_way()}{f'; {sources}' if sources else ''}>"
 
     def _repr_html_(self) -> str:
-        slug, identity, home = escape(self._project.slug), escape(self._project.id), escape(str(self.home))
+        slug, identity = escape(self._project.slug), escape(self._project.id)
+        sources = escape(self._describe_sources())
+        origin = f'<div style="opacity:.7">{sources}</div>' if sources else ""
         return (
-            f'<div><b>itx</b> {slug} <span style="opacity:.7">{identity}, embedded engine in <code>{home}</code></span>'
+            f'<div><b>itx</b> {slug} <span style="opacity:.7">{identity}, {escape(self._describe_way())}</span>{origin}'
             '<div style="opacity:.7">itx.tree() · itx.streams.get("/path") · %itx</div></div>'
         )
 
@@ -139,21 +165,28 @@ def connect(
     project: str | None = None,
     *,
     url: str | None = None,
-    token: str | None = None,
+    token: Token | None = None,
     home: str | os.PathLike[str] | None = None,
     timeout: float | None = _TIMEOUT,
 ) -> NotebookItx:
-    """A blocking handle, narrowed to one project, on the embedded engine.
+    """A blocking handle, narrowed to one project: on the engine in this process, or on an itx elsewhere.
 
-    The engine runs in this process, on an SQLite store in the data directory; no server and no account are needed. One
-    process holds a store at a time.
+    Without a URL the engine runs in this process, on an SQLite store in the data directory; no server and no account
+    are needed. A second kernel on the same directory goes through the first, and takes its place when it ends.
+
+    With one it connects to an itx that is served (``itx-notebook serve``) or deployed. The connection mends itself.
 
     Parameters
     ----------
     project : str, optional
-        Id or slug; else ``ITX_PROJECT``, else ``"default"``, which is created at first use.
-    url, token : str, optional
-        Of a served or deployed itx. This version has the embedded engine alone and refuses them.
+        Id or slug; else ``ITX_PROJECT``. Else, on the embedded engine, ``"default"``, which is created at first use;
+        elsewhere the only project there is.
+    url : str, optional
+        The deployment's base URL; else, if there is no ``home``, ``ITX_URL``; else, if there is no ``ITX_HOME``
+        either, that of the ``iterate`` CLI's config, once somebody has signed in with it. The handle's repr says which.
+    token : str or callable, optional
+        Proves who you are; else ``ITX_TOKEN``, else the CLI's session if it is for that deployment. A function is
+        called at each dial with whether the last token was refused, and returns one (or an awaitable of it).
     home : path, optional
         Data directory; else ``ITX_HOME``, else the platform's place for user data. Made if absent.
     timeout : float, optional
@@ -162,27 +195,44 @@ def connect(
     Raises
     ------
     ItxError
-        ``NOT_FOUND``: there is no such project. ``BAD_REQUEST``: a url or token was given.
+        ``NOT_FOUND``: there is no such project, or it is not yours. ``BAD_REQUEST``: the arguments do not fit.
+    ItxConnectionError
+        There is no connection within five seconds, or it is refused.
     StoreError
-        The store is held by another process, or cannot be used.
+        The store is held by another process that lets nobody in, or cannot be used.
 
     Examples
     --------
     >>> itx = itx_notebook.connect()
-    >>> itx.streams.get("/agents/a").append("demo.hello", {"n": 1})
+    >>> itx = itx_notebook.connect("demo", url="https://itx.example.com", token="itx_…")
     """
-    if url is not None or token is not None:
-        raise ItxError(
-            f"Cannot connect to {url!r}: this version has the embedded engine alone.",
-            code="BAD_REQUEST",
-            details={"url": url},
-            hint="Leave url= and token= out to work on the embedded engine.",
-        )
-    surface, loader = run_blocking(_connect(get_project(project), get_home(home)), timeout=timeout, what="connect()")
+    destination = find_destination(project, url=url, token=token, home=home)
+    connecting = (
+        _connect_here(get_project(project), get_home(home)) if destination is None else _connect_remotely(destination)
+    )
+    surface, loader = run_blocking(connecting, timeout=timeout, what="connect()")
     return NotebookItx(surface, loader, timeout=timeout)
 
 
-async def _connect(project: str, home: Path) -> tuple[ItxSurface, Loader]:
+async def _connect_remotely(destination: Destination) -> tuple[ItxSurface, Loader | RemoteLoader]:
+    loader = get_remote_loader(destination)
+    await loader.open()
+    project = destination.project
+    if project is None:
+        everywhere: ItxSurface = await loader.get_global_itx()
+        found = await everywhere.projects.list(limit=10, offset=0)
+        if found.total != 1:
+            names = ", ".join(each.slug for each in found.projects) or "none"
+            raise ItxError(
+                f"Which project of {loader.location}? You have {names}{' …' if found.total > 10 else ''}.",
+                code="BAD_REQUEST",
+                hint='Name it: connect("demo", url=…), or ITX_PROJECT.',
+            )
+        project = found.projects[0].id
+    return await loader.get_loader_itx(project), loader
+
+
+async def _connect_here(project: str, home: Path) -> tuple[ItxSurface, Loader | RemoteLoader]:
     loader = get_loader(home)
     await loader.open()
     try:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from itx_notebook._config import get_home
 from itx_notebook._loop import run_blocking
 from itx_notebook.client import get_loader
 from itx_notebook.display import InlineError
@@ -63,9 +64,17 @@ def test_connect_takes_the_project_from_the_environment(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    "options", [{"url": "wss://itx.example"}, {"token": "secret"}, {"url": "x", "token": "secret"}]
+    "options",
+    [
+        {"token": "secret"},
+        {"url": "x", "token": "secret"},
+        {"url": "https://a:secret@b"},
+        {"url": "http://a", "home": "b"},
+    ],
 )
-def test_connect_with_a_url_or_token_is_refused_and_tells_no_secret(options: dict[str, Any], home: Path) -> None:
+def test_connect_with_arguments_that_do_not_fit_is_refused_and_tells_no_secret(
+    options: dict[str, Any], home: Path
+) -> None:
     error = get_refusal(lambda: connect(**options))
     assert error.code == "BAD_REQUEST"
     assert "secret" not in repr(error) + str(error.details) + error.remedy
@@ -85,9 +94,9 @@ def test_connect_twice_in_one_directory_shares_the_engine(home: Path, tmp_path: 
 
 
 def test_connects_at_the_same_moment_in_a_new_directory_agree_on_the_default_project(home: Path) -> None:
-    from itx_notebook.notebook import _connect
+    from itx_notebook.notebook import _connect_here
 
-    outcomes = run_blocking(gather(*(_connect("default", home) for _ in range(5))))
+    outcomes = run_blocking(gather(*(_connect_here("default", home) for _ in range(5))))
     assert {surface.project.slug for surface, _loader in outcomes} == {"default"}
 
 
@@ -236,7 +245,8 @@ def test_handle_completes_to_its_methods() -> None:
     itx = connect()
     public = {name for name in dir(itx) if not name.startswith("_")}
     assert public == {
-        *("aio", "close", "describe", "home", "prefetch", "project", "projects", "slug", "streams", "tree")
+        *("aio", "close", "describe", "home", "link", "location", "prefetch"),
+        *("project", "projects", "slug", "streams", "tree"),
     }
 
 
@@ -279,7 +289,7 @@ def test_prefetch_brings_the_roots_state_into_the_cache() -> None:
     query = project_stream_state_query(itx.project.id, "/")
 
     async def prefetch() -> Any:
-        queries = get_loader(itx.home).queries
+        queries = get_loader(get_home()).queries
         before = queries.get_query_data(query.query_key)
         await itx.prefetch()
         return before, queries.get_query_data(query.query_key)
@@ -290,10 +300,10 @@ def test_prefetch_brings_the_roots_state_into_the_cache() -> None:
 
 
 def test_handle_needs_a_project() -> None:
-    itx = connect()
+    connect()
 
     async def make() -> ItxError:
-        loader = get_loader(itx.home)
+        loader = get_loader(get_home())
         surface = await loader.get_global_itx()
         return get_refusal(lambda: NotebookItx(surface, loader, timeout=None))
 

@@ -10,12 +10,13 @@ import asyncio
 import atexit
 import contextlib
 import os
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from itx_notebook._clock import SystemClock
 from itx_notebook._loop import is_on_io_loop, run_blocking
+from itx_notebook.client.link import Link, get_link
 from itx_notebook.doors import Deployment, ServerItx, get_global_itx, get_server_itx
 from itx_notebook.errors import ItxError, StoreError
 from itx_notebook.query import QueryClient
@@ -24,10 +25,12 @@ from itx_notebook.types import ADMIN, Principal, Project
 if TYPE_CHECKING:
     from itx_notebook import capnweb as rpc
     from itx_notebook.client.connection import Connection, Dial
+    from itx_notebook.client.destination import Destination
     from itx_notebook.client.local_door import LocalDoor
     from itx_notebook.client.remote import RemoteItx
+    from itx_notebook.client.remote_loader import RemoteLoader
 
-__all__ = ["Loader", "close_loaders", "get_loader"]
+__all__ = ["Loader", "close_loaders", "get_loader", "get_remote_loader"]
 
 _TAKE_OVER: Final = 2.0
 """Seconds to wait for the owner of the store to go: a restarted kernel begins while the old one ends."""
@@ -39,6 +42,7 @@ View: TypeAlias = "ServerItx | RemoteItx"
 """What answers a handle: the engine here, or another process."""
 
 _loaders: dict[Path, Loader] = {}
+_remote_loaders: dict[tuple[str, Hashable], RemoteLoader] = {}
 
 
 def get_loader(home: Path) -> Loader:
@@ -47,6 +51,17 @@ def get_loader(home: Path) -> Loader:
     loader = _loaders.get(home)
     if loader is None:
         loader = _loaders[home] = Loader(home)
+    return loader
+
+
+def get_remote_loader(destination: Destination) -> RemoteLoader:
+    """The process's loader for a deployment and an identity, not necessarily open. On the I/O loop."""
+    from itx_notebook.client.remote_loader import RemoteLoader
+
+    key = (destination.url, destination.identity)
+    loader = _remote_loaders.get(key)
+    if loader is None:
+        loader = _remote_loaders[key] = RemoteLoader(destination)
     return loader
 
 
@@ -74,6 +89,8 @@ class Loader:
         self._connection: Connection | None = None
         self._projects: dict[str, Project] = {}
         self._opening: asyncio.Task[None] | None = None
+        self._owner_pid: int | None = None
+        self._listeners: dict[object, Callable[[], object]] = {}
 
     @property
     def is_open(self) -> bool:
@@ -95,6 +112,35 @@ class Loader:
         """A guest's way to the owner; stays with a guest that has become the owner."""
         return self._connection
 
+    @property
+    def location(self) -> str:
+        """The data directory, for people."""
+        return str(self.home)
+
+    @property
+    def link(self) -> Link:
+        """How the way to the engine stands: live for the owner, a guest's connection else."""
+        return Link("live") if self._deployment is not None else get_link(self._connection)
+
+    def subscribe_link(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Call `listener` whenever :attr:`link` has changed; returns the function that ends it."""
+        token = object()
+        self._listeners[token] = listener
+
+        def unsubscribe() -> None:
+            self._listeners.pop(token, None)
+
+        return unsubscribe
+
+    def _tell(self, _status: object = None) -> None:
+        for listener in tuple(self._listeners.values()):
+            listener()
+
+    def __str__(self) -> str:
+        if self._deployment is None and self._owner_pid is not None:
+            return f"engine of process {self._owner_pid} in {self.home}"
+        return f"embedded engine in {self.home}"
+
     async def open(self) -> None:
         """Open the engine, or the way to the process that has it. Concurrent callers share one attempt.
 
@@ -104,6 +150,10 @@ class Loader:
             The store cannot be used, or its owner lets nobody in and did not go within two seconds.
         """
         if self.is_open:
+            if self._connection is not None and self._connection.status == "refused":
+                # A store that could not be taken over: the disk was full, perhaps.
+                self._connection.reconnect()
+                await self._connection.ready(_TAKE_OVER)
             return
         if self._opening is None:
             self._opening = asyncio.get_running_loop().create_task(self._open())
@@ -123,7 +173,7 @@ class Loader:
             try:
                 await self._own()
             except StoreError as error:
-                if not _is_held(error):
+                if not self._note_owner(error):
                     raise
                 if await self._visit():
                     return
@@ -144,7 +194,8 @@ class Loader:
         except BaseException:
             await deployment.close()
             raise
-        self._deployment = deployment
+        self._deployment, self._owner_pid = deployment, None
+        self._tell()
         return deployment
 
     async def _visit(self) -> bool:
@@ -163,6 +214,7 @@ class Loader:
             first_delay=_TAKE_OVER_POLL,
             last_delay=_LAST_DELAY,
         )
+        self._connection.subscribe_status(self._tell)
         await self._connection.ready()
         return True
 
@@ -176,7 +228,7 @@ class Loader:
         try:
             deployment = self._deployment or await self._own()
         except StoreError as error:
-            if not _is_held(error):
+            if not self._note_owner(error):
                 raise
             return await dial_local_door(self.home)
         main = ItxTarget(get_global_itx(deployment, self._principal))
@@ -213,12 +265,22 @@ class Loader:
         connection, self._connection = self._connection, None
         door, self._door = self._door, None
         deployment, self._deployment = self._deployment, None
+        self._tell()
         if connection is not None:
             await connection.close()
         if door is not None:
             await door.close()
         if deployment is not None:
             await deployment.close()
+
+    def _note_owner(self, error: StoreError) -> bool:
+        """Whether another process has the store, rather than something being wrong with it; and which one."""
+        details = error.details or {}
+        if "owner" not in details:
+            return False
+        facts = details["owner"]
+        self._owner_pid = facts.get("pid") if isinstance(facts, dict) else None
+        return True
 
     def _get_connection(self) -> Connection:
         if self._connection is None:
@@ -229,11 +291,6 @@ class Loader:
                 hint="Connect again: %itx connect, or itx = itx_notebook.connect().",
             )
         return self._connection
-
-
-def _is_held(error: StoreError) -> bool:
-    """Whether another process has the store, rather than something being wrong with it."""
-    return "owner" in (error.details or {})
 
 
 class _Reuse:
@@ -249,13 +306,15 @@ class _Reuse:
 
 
 async def close_loaders() -> None:
-    """Close every engine of this process."""
+    """Close every engine of this process, and every connection to one elsewhere."""
+    for remote in tuple(_remote_loaders.values()):
+        await remote.close()
     for loader in tuple(_loaders.values()):
         await loader.close()
 
 
 def _close_at_exit() -> None:
-    if not _loaders or is_on_io_loop():
+    if not (_loaders or _remote_loaders) or is_on_io_loop():
         return
     closing: Coroutine[Any, Any, None] = close_loaders()
     # Whatever fails here, every acknowledged event is on disk already; an exit is no place to complain.
@@ -266,6 +325,7 @@ def _close_at_exit() -> None:
 def _forget_loaders() -> None:
     """In a forked child: the engines and their locks are the parent's."""
     _loaders.clear()
+    _remote_loaders.clear()
 
 
 atexit.register(_close_at_exit)

@@ -92,12 +92,11 @@ async def dial_local_door(home: Path) -> rpc.Session:
     """
     try:
         facts = json.loads((home / _DOOR).read_text())
-    except ValueError as error:
-        raise ConnectionRefusedError(f"{home / _DOOR} is damaged: {error}") from None
-    if "unix" in facts:
-        return await rpc.open_session(f"ws://localhost/{_PATH}", unix=facts["unix"])
-    headers = {"Authorization": f"Bearer {facts['secret']}"}
-    return await rpc.open_session(f"{facts['url']}{_PATH}", headers=headers)
+        unix = facts.get("unix")
+        url, headers = (None, {}) if unix else (facts["url"], {"Authorization": f"Bearer {facts['secret']}"})
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ConnectionRefusedError(f"{home / _DOOR} is damaged: {error!r}") from None
+    return await rpc.open_session(f"{url or 'ws://localhost/'}{_PATH}", unix=unix, headers=headers)
 
 
 def _write_privately(path: Path, text: str) -> None:

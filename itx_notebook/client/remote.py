@@ -63,9 +63,13 @@ class RemoteItx:
         return self._project
 
     async def describe(self) -> ItxDescription:
-        """What it points at, as the other end says."""
+        """What it points at, as the other end says; and where that is, as this one does."""
         answer = await _ask(self.connection, lambda epoch: _handle(epoch, self._project).describe())
-        return msgspec.convert({"streamCount": None, "project": None, **answer}, ItxDescription)
+        location = self.connection.location
+        # A guest and the owner of a store name the same directory. What another host calls its own is its business.
+        engine = "embedded" if answer.get("location") == location else "served"
+        facts = {"streamCount": None, "project": None, **answer, "engine": engine, "location": location}
+        return _parse(facts, ItxDescription)
 
 
 def _handle(epoch: Epoch, project: Project | None) -> Any:
@@ -75,6 +79,26 @@ def _handle(epoch: Epoch, project: Project | None) -> Any:
 
 async def _ask(connection: Connection, make: Callable[[Epoch], Awaitable[Any]], *, is_repeatable: bool = True) -> Any:
     return await connection.call(make, is_repeatable=is_repeatable, timeout=_GAP_TIMEOUT)
+
+
+def _parse(answer: Any, kind: type[T]) -> T:
+    """Return an answer as what it should be."""
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError as error:
+        raise ItxError(
+            f"The other end's answer makes no sense: {error}.",
+            code="INTERNAL",
+            hint="It may speak an older or newer dialect; compare versions.",
+        ) from None
+
+
+def _parse_project(description: dict[str, Any]) -> Project:
+    """The project of a narrowed handle, which not every deployment describes as fully."""
+    project = description.get("project")
+    context = str(description.get("context"))
+    facts = project if isinstance(project, dict) else {"id": context, "slug": context}
+    return _parse({"createdAt": "", "updatedAt": "", **facts}, Project)
 
 
 class RemoteProjects:
@@ -89,7 +113,7 @@ class RemoteProjects:
         description = await _ask(
             self._connection, lambda epoch: _handle(epoch, self._project).projects.get(id_or_slug).describe()
         )
-        return RemoteItx(self._connection, msgspec.convert(description["project"], Project))
+        return RemoteItx(self._connection, _parse_project(description))
 
     async def list(self, *, limit: int = 100, offset: int = 0) -> ProjectList:
         """A page of the accessible projects."""
@@ -97,7 +121,7 @@ class RemoteProjects:
             self._connection,
             lambda epoch: _handle(epoch, self._project).projects.list({"limit": limit, "offset": offset}),
         )
-        return msgspec.convert(page, ProjectList)
+        return _parse(page, ProjectList)
 
     async def create(self, slug: str, *, project_id: str | None = None) -> Project:
         """Create a project, as far as the other end lets this handle."""
@@ -107,7 +131,7 @@ class RemoteProjects:
             lambda epoch: _handle(epoch, self._project).projects.create(options),
             is_repeatable=False,
         )
-        return msgspec.convert(project, Project)
+        return _parse(project, Project)
 
 
 class RemoteStreams:
@@ -162,14 +186,14 @@ class RemoteStream:
         answer = await self._ask(
             lambda stub: stub.append(_event_to_wire(event)), is_repeatable=event.idempotency_key is not UNSET
         )
-        return msgspec.convert(answer, StreamEvent)
+        return _parse(answer, StreamEvent)
 
     async def append_batch(self, events: Sequence[Event]) -> list[StreamEvent]:
         """Append all or none."""
         wire = [_event_to_wire(event) for event in events]
         is_repeatable = all(event.idempotency_key is not UNSET for event in events)
         answer = await self._ask(lambda stub: stub.appendBatch(wire), is_repeatable=is_repeatable)
-        return msgspec.convert(answer, list[StreamEvent])
+        return _parse(answer, list[StreamEvent])
 
     async def read(
         self,
@@ -187,36 +211,36 @@ class RemoteStream:
             limit=limit,
         )
         options |= {"afterOffset": after_offset, "beforeOffset": before_offset}
-        return msgspec.convert(await self._ask(lambda stub: stub.read(options)), list[StreamEvent])
+        return _parse(await self._ask(lambda stub: stub.read(options)), list[StreamEvent])
 
     async def get_event(self, offset: int | None, *, idempotency_key: str | None) -> StreamEvent | None:
         """One event by offset or by key."""
         options = _options(offset=offset, idempotencyKey=idempotency_key)
         answer = await self._ask(lambda stub: stub.getEvent(options))
-        return None if answer is None else msgspec.convert(answer, StreamEvent)
+        return None if answer is None else _parse(answer, StreamEvent)
 
     async def get_state(self, *, presence: bool = True) -> StreamState:
         """The public state."""
         options = _options(presence=presence)
         answer = await self._ask(lambda stub: stub.getState(options) if options else stub.getState())
-        return msgspec.convert(answer, StreamState)
+        return _parse(answer, StreamState)
 
     async def get_runtime_state(self) -> RuntimeState:
         """The whole reduced state, and the connections there."""
-        return msgspec.convert(await self._ask(lambda stub: stub.runtimeState()), RuntimeState)
+        return _parse(await self._ask(lambda stub: stub.runtimeState()), RuntimeState)
 
     async def reduce(self, event: Event, state: CoreState | None) -> CoreState:
         """What the state would be after `event`."""
         options: dict[str, Any] = {"event": _event_to_wire(event)}
         if state is not None:
             options["coreProcessorState"] = msgspec.to_builtins(state)
-        return msgspec.convert(await self._ask(lambda stub: stub.reduce(options)), CoreState)
+        return _parse(await self._ask(lambda stub: stub.reduce(options)), CoreState)
 
     async def list_children(self, *, presence: bool = True) -> list[StreamChild]:
         """Immediate children, in order of arrival."""
         options = _options(presence=presence)
         answer = await self._ask(lambda stub: stub.listChildren(options) if options else stub.listChildren())
-        return msgspec.convert(answer, list[StreamChild])
+        return _parse(answer, list[StreamChild])
 
     async def subscribe(
         self,

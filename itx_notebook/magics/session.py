@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["HANDLE_NAME", "Session"]
 
 HANDLE_NAME: Final = "itx"
+_PATIENCE: Final = 5.0
+"""Seconds for the other end to say how much there is."""
 
 
 class Session:
@@ -42,13 +44,15 @@ class Session:
         return handle
 
     def describe(self, handle: NotebookItx) -> Line:
-        """The one line that says what the handle holds."""
-        facts = handle.describe()
-        count = facts.stream_count or 0
-        return Line(
-            f"itx: project {handle.slug}, {facts.engine} engine in {facts.location}, "
-            f"{count:,} stream{'' if count == 1 else 's'}"
-        )
+        """The one line that says what the handle holds, and how the way there stands. Does not wait for a lost one."""
+        way = handle._describe_way()  # noqa: SLF001  # the handle's own words; no method of it for users
+        line = f"itx: project {handle.slug}, {way}"
+        link = handle.link
+        if not link.is_live:
+            # The rest mends by itself.
+            return Line(f"{line}\n→ %itx connect [PROJECT]" if link.state in ("closed", "refused") else line)
+        count = handle.describe(timeout=_PATIENCE).stream_count
+        return Line(line if count is None else f"{line}, {count:,} stream{'' if count == 1 else 's'}")
 
     def forget(self) -> None:
         """Take the handle back out of the namespace, unless the user has put something else there."""

@@ -134,7 +134,14 @@ def test_status_without_a_handle_says_how_to_get_one(shell: InteractiveShell, mo
     assert repr(_run(shell, "%itx status")) == "itx: not connected\n→ %itx connect [PROJECT]"
 
 
-@pytest.mark.parametrize("line", ["%itx append /a demo.hello", "%itx read /a", "%itx status"])
+def test_status_after_the_engine_was_closed_says_so_and_the_way_back(loaded: InteractiveShell, home: Path) -> None:
+    run_cell(loaded, "itx.close()")
+    assert repr(_run(loaded, "%itx status")) == (
+        f"itx: project default, embedded engine in {home}, closed\n→ %itx connect [PROJECT]"
+    )
+
+
+@pytest.mark.parametrize("line", ["%itx append /a demo.hello", "%itx read /a"])
 def test_command_after_the_engine_was_closed_is_shown_with_the_way_back(loaded: InteractiveShell, line: str) -> None:
     run_cell(loaded, "itx.close()")
     shown = _get_error(loaded, line)
