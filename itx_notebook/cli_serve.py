@@ -68,7 +68,15 @@ def serve_command(
         raise click.UsageError("--tls-cert and --tls-key go together.")
     if settings.is_open_line:
         _tell("Warning: whoever is on the way can read along. Use --tls-cert, or a proxy that does and --trust-proxy.")
+    _make_private(home)
     asyncio.run(_serve(home, settings, with_access_log=access_log))
+
+
+def _make_private(home: Path) -> None:
+    """A new data directory is for its owner alone; of one that is not, say so, and leave it."""
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if home.stat().st_mode & 0o077:
+        _tell(f"Warning: other users of this machine may read the events in {home}. chmod 700 it.")
 
 
 async def _serve(home: Path, settings: ServiceSettings, *, with_access_log: bool) -> None:

@@ -122,6 +122,12 @@ def test_files_of_a_server_are_private(home: Path) -> None:
             if file.exists():
                 assert file.stat().st_mode & 0o077 == 0, name
         assert (home / "access.key").exists()
+        assert home.stat().st_mode & 0o077 == 0
+        served.end()
+        assert "may read the events" not in "".join(served.said)
+    home.chmod(0o755)
+    with serve(home) as served:
+        assert "may read the events" in "".join(served.said)
         served.end()
 
 

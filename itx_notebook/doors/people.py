@@ -356,6 +356,7 @@ def _make_key(file: Path) -> bytes:
     key = secrets.token_bytes(_KEY_BYTES)
     # Whole or not at all: half a key would make every token wrong at the next start.
     scratch = file.with_suffix(f".{os.getpid()}")
+    scratch.unlink(missing_ok=True)
     descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
         opened.write(key)

@@ -179,11 +179,13 @@ class _Door:
         # Of streams, too, nobody is told which there are that are not theirs.
         if access_for_principal(grant.principal) != "all":
             raise _not_found()
-        namespaces = parse_qs(request.query, max_num_fields=8).get("namespace", [GLOBAL_NAMESPACE])
         try:
+            namespaces = parse_qs(request.query, max_num_fields=8).get("namespace", [GLOBAL_NAMESPACE])
             stream = self._deployment.engine.stream(namespaces[-1], parse_stream_path(unquote(path)))
         except ItxError as error:
             raise rpc.Refusal(400, error.message) from None
+        except ValueError:
+            raise rpc.Refusal(400, "The query has too many fields.") from None
         admission = Admission("engine", grant=grant)
         admission.main = EngineStreamTarget(stream, admission)
         return admission

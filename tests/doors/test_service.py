@@ -138,6 +138,8 @@ async def test_pages_of_known_origins_are_let_in_and_told_so(service: Service) -
         ("/api/streams/%2Fa", "GET", {}, 401, "Unauthorized"),
         ("/api/streams/%2FA", "GET", ADMIN, 400, None),
         ("/api/streams/%2Fa?namespace=a:b", "GET", ADMIN, 400, None),
+        ("/api/streams/%FF%FE", "GET", ADMIN, 400, None),
+        ("/api/streams/%2Fa?" + "x=1&" * 20, "GET", ADMIN, 400, "The query has too many fields."),
         ("/healthz", "POST", {}, 404, '{"error": "not found"}'),
     ],
 )
