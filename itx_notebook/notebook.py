@@ -122,6 +122,7 @@ class NotebookItx(Itx):
             root=root,
             expand=expand,
             select=select,
+            way=self._loader,
         )
         await tree.prefetch(deadline=_PREFETCH_DEADLINE)
         return tree

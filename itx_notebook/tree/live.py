@@ -15,9 +15,10 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from itx_notebook._clock import Clock, TimerHandle
+from itx_notebook.client.link import Link
 from itx_notebook.errors import is_itx_access_error
 from itx_notebook.query import (
     GetItx,
@@ -34,7 +35,7 @@ from itx_notebook.tree.model import TreeModel
 from itx_notebook.tree.values import SNAPSHOT_VERSION, Connection, Node, Snapshot, make_node_error
 from itx_notebook.types import Project, StreamEventBatch, StreamState
 
-__all__ = ["FRAME", "LiveTree"]
+__all__ = ["FRAME", "LiveTree", "Way"]
 
 _log = logging.getLogger("itx_notebook")
 
@@ -48,6 +49,19 @@ Listener = Callable[[int, dict[str, Any]], object]
 """Takes the number of a patch and its fields, on the I/O loop."""
 
 
+class Way(Protocol):
+    """Where the tree's data comes from, as far as it says how it is reached: a loader."""
+
+    @property
+    def link(self) -> Link:
+        """How the way stands now."""
+        ...
+
+    def subscribe_link(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Tell of each change, until the function is called that it returns."""
+        ...
+
+
 class LiveTree:
     """The tree of one project below `root`. Everything but :meth:`get_snapshot` on the I/O loop.
 
@@ -57,6 +71,8 @@ class LiveTree:
         The cache; the states of the streams are its entries.
     get_itx : callable
         Gives the project's handle, anew at every fetch and watch: after a reconnection it is another one.
+    way : Way, optional
+        Tells how the way to the engine stands. Without one it always stands.
     """
 
     def __init__(
@@ -68,13 +84,19 @@ class LiveTree:
         root: str = "/",
         expand: Iterable[str] = (),
         select: str | None = None,
+        way: Way | None = None,
     ) -> None:
         self.project = project
         self.session = uuid.uuid4().hex
         self._clock: Clock = queries.clock
         self._queries = queries
         self._get_itx = get_itx
-        self._model = TreeModel(root, Connection("live", self._clock.now_ms()))
+        self._way = way
+        self._leave_way: Callable[[], None] | None = None
+        self._was_cut_off = False
+        self._sleepers: set[asyncio.Event] = set()
+        self._cut_off: dict[str, str] = {}
+        self._model = TreeModel(root, self._get_connection())
         for path in expand:
             self._model.expand(path)
         if select is not None:
@@ -83,7 +105,6 @@ class LiveTree:
         self._lock = threading.Lock()
         self._seq = 0
         self._watches: dict[str, _Watch] = {}
-        self._cut_off: dict[str, str] = {}
         self._listeners: list[Listener] = []
         self._frame_timer: TimerHandle | None = None
         self._frame_end: asyncio.Future[None] | None = None
@@ -123,11 +144,17 @@ class LiveTree:
     def open(self) -> None:
         """Begin to follow."""
         self._is_open = True
+        if self._way is not None and self._leave_way is None:
+            self._leave_way = self._way.subscribe_link(self._note_way)
+            self._note_way()
         self._follow_wanted()
 
     def close(self) -> None:
         """Stop following. Repeating is harmless."""
         self._is_open = False
+        leave, self._leave_way = self._leave_way, None
+        if leave is not None:
+            leave()
         self._explorer.close()
         for watch in self._watches.values():
             watch.close()
@@ -162,6 +189,10 @@ class LiveTree:
     def select(self, path: str | None) -> None:
         """Make `path` the current one."""
         self._change(lambda model: model.select(path))
+
+    def reveal(self, path: str) -> None:
+        """Open the way to `path` and bring it into view."""
+        self._change(lambda model: model.reveal(path))
 
     def set_filter(self, text: str) -> None:
         """Search for `text`: what it needs to know and is not open is read ahead, up to a limit."""
@@ -252,13 +283,32 @@ class LiveTree:
         if self._cut_off.pop(path, None) is not None:
             self._tell_connection()
 
+    def _note_way(self) -> None:
+        """The way to the engine stands otherwise than before. Once it is there again, whoever gave up tries at once."""
+        self._tell_connection()
+        is_live = self._way is None or self._way.link.is_live
+        if is_live and self._was_cut_off:
+            for woken in self._sleepers:
+                woken.set()
+            for watch in tuple(self._watches.values()):
+                watch.retry()
+        self._was_cut_off = not is_live
+
     def _tell_connection(self) -> None:
-        detail = next(reversed(self._cut_off.values()), None)
         with self._lock:
-            self._model.set_connection(
-                Connection("live" if detail is None else "reconnecting", self._clock.now_ms(), detail)
-            )
+            self._model.set_connection(self._get_connection())
         self._begin_frame()
+
+    def _get_connection(self) -> Connection:
+        """What is true of the tree: the way to the engine first, then the single watches."""
+        link = None if self._way is None else self._way.link
+        if link is not None and not link.is_live:
+            # What was refused or closed does not come back by itself, and the browser should not say that it does.
+            is_final = link.state in ("refused", "closed")
+            detail = link.detail or link.state
+            return Connection("closed" if is_final else "reconnecting", link.since_ms or self._clock.now_ms(), detail)
+        detail_of_watch = next(reversed(self._cut_off.values()), None)
+        return Connection("live" if detail_of_watch is None else "reconnecting", self._clock.now_ms(), detail_of_watch)
 
     # -- frames ------------------------------------------------------------------------------------------------------
 
@@ -322,8 +372,15 @@ class LiveTree:
         return await self._get_itx(self.project.id)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait on the tree's clock."""
-        await self._clock.sleep(seconds)
+        """Wait on the tree's clock, or until the way to the engine is there again."""
+        woken = asyncio.Event()
+        self._sleepers.add(woken)
+        timer = self._clock.call_later(seconds, woken.set)
+        try:
+            await woken.wait()
+        finally:
+            timer.cancel()
+            self._sleepers.discard(woken)
 
 
 class _Watch:
@@ -348,6 +405,11 @@ class _Watch:
 
     def refresh(self) -> None:
         if self._observer is not None:
+            self._observer.begin_refetch()
+
+    def retry(self) -> None:
+        """Ask again if the last answer was an error."""
+        if self._observer is not None and self._observer.result.error is not None:
             self._observer.begin_refetch()
 
     def _on_result(self, state: QueryState[StreamState]) -> None:

@@ -349,7 +349,7 @@ def test_browser_of_a_closed_engine_says_that_it_is_cut_off_and_comes_back(itx: 
         return [patch["connection"]["state"] for patch in wire.get_custom("patch") if "connection" in patch]
 
     itx.close()
-    wire.wait_for(lambda: get_states()[-1:] == ["reconnecting"])
+    wire.wait_for(lambda: get_states()[-1:] == ["closed"])
     connect(home=itx.home)
     wire.wait_for(lambda: get_states()[-1:] == ["live"])
 
