@@ -245,7 +245,7 @@ class Machine:
             entry.settle(failed)
         for export in self._exports.values():
             if isinstance(export.hook, WriterHook):
-                export.hook.lose(error)
+                export.hook.cut(error)
 
     def abort(self, error: BaseException) -> None:
         """End the session, tell the peer why, and ask for the connection to be closed."""
@@ -777,7 +777,7 @@ class Machine:
         for entry in imports.values():
             entry.settle(failed)
         for export in exports.values():
-            export.hook.lose(error)
+            export.hook.cut(error)
         idle, self._idle = self._idle, []
         for callback in idle:
             callback()

@@ -118,6 +118,18 @@ _PIPES: Final = [
         tables=(1, 2),
     ),
     Case(
+        name="a call that waits for a blob which only itself could write",
+        frames=[
+            ["pipe"],
+            [
+                "push",
+                ["pipeline", 0, ["collect"], [["blob", "text/plain", ["readable", 1]], ["import", 1], ["import", 0]]],
+            ],
+            ["release", 1, 1],
+        ],
+        tables=(1, 2),
+    ),
+    Case(
         name="pipes without end",
         frames=[["pipe"]] * 8,
         ends="more than 5",
