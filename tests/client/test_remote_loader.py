@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from html import unescape
 from pathlib import Path
@@ -22,9 +22,10 @@ from itx_notebook.client import get_remote_loader, remote_loader
 from itx_notebook.client.destination import find_destination
 from itx_notebook.errors import ItxConnectionError, ItxError
 from itx_notebook.notebook import NotebookItx, connect
+from itx_notebook.tree import LiveTree, Snapshot
 from itx_notebook.types import Project
 from tests.client.served import ADMIN_TOKEN, Served, serve_here
-from tests.support import close_engines, get_refusal
+from tests.support import close_engines, get_refusal, on_io_loop
 
 
 @pytest.fixture
@@ -228,6 +229,39 @@ def test_the_tree_paints_and_says_what_the_connection_does(itx: NotebookItx, ser
     shown: Any = itx.tree()
     assert "─ a" in repr(shown)
     assert "itx_member" not in str(shown.get_state())
+
+
+def test_a_tree_over_a_socket_catches_up_after_a_gap(itx: NotebookItx, served: Served, demo: Project) -> None:
+    loader = itx._loader
+    served.append(demo, "/a", "demo.hello")
+    patched = asyncio.Event()
+
+    async def open_tree() -> LiveTree:
+        tree = LiveTree(demo, queries=loader.queries, get_itx=loader.get_loader_itx, way=loader, expand=["/a"])
+        await tree.prefetch()
+        tree.subscribe(lambda _seq, _patch: patched.set())
+        tree.open()
+        return tree
+
+    tree = run_blocking(open_tree())
+
+    def wait_for(condition: Callable[[Snapshot], bool]) -> None:
+        async def wait() -> None:
+            while not condition(tree.get_snapshot()):
+                patched.clear()
+                await patched.wait()
+
+        run_blocking(wait(), timeout=20)
+
+    assert tree.get_snapshot().nodes["/a"]["count"] == 3
+    served.stop()
+    wait_for(lambda snapshot: snapshot.connection.state == "reconnecting")
+    served.append(demo, "/a", "demo.gap", "demo.gap")
+    served.start()
+    wait_for(lambda snapshot: snapshot.connection.state == "live" and snapshot.nodes["/a"]["count"] == 5)
+    served.append(demo, "/a", "demo.live")
+    wait_for(lambda snapshot: snapshot.nodes["/a"]["count"] == 6)
+    on_io_loop(tree.close)
 
 
 def test_loader_of_a_destination_is_one(served: Served) -> None:

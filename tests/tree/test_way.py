@@ -58,7 +58,7 @@ async def test_tree_says_what_the_way_does(world: World, way: FakeWay) -> None:
         ("closed", "401"),
         ("closed", "closed"),
     ]
-    assert view.tree.get_snapshot().connection.since == 8_000
+    assert view.tree.get_snapshot().connection.since == 7_000
 
 
 async def test_a_tree_that_is_opened_during_a_gap_says_so_from_the_start(world: World, way: FakeWay) -> None:
