@@ -4,7 +4,7 @@ from itx_notebook.tree.arrange import SORTS, Sort
 from itx_notebook.tree.live import LiveTree
 from itx_notebook.tree.model import TreeModel
 from itx_notebook.tree.pages import read_page
-from itx_notebook.tree.render import render_html, render_text
+from itx_notebook.tree.render import render_html, render_page, render_text
 from itx_notebook.tree.values import Connection, Node, NodeError, Snapshot, make_node_error
 
 __all__ = [
@@ -19,5 +19,6 @@ __all__ = [
     "make_node_error",
     "read_page",
     "render_html",
+    "render_page",
     "render_text",
 ]

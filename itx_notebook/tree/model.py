@@ -80,6 +80,15 @@ class TreeModel:
             if ancestor not in self.expanded:
                 self.expand(ancestor)
 
+    def reveal(self, path: str) -> None:
+        """Open the way to `path` and bring it into view, once; a search that hides it ends."""
+        if self.filter.strip().lower() not in path.lower():
+            self.set_filter("")
+        for ancestor in self._get_way_to(path):
+            if ancestor not in self.expanded:
+                self.expand(ancestor)
+        self._patch["reveal"] = path
+
     def set_filter(self, text: str) -> None:
         """Search for `text`; an empty one ends the search, and what was open is open again."""
         if text != self.filter:

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
 
+import msgspec
+
 from itx_notebook.streams.path import get_label
 from itx_notebook.tree.arrange import arrange, get_rails
 from itx_notebook.tree.values import Snapshot
 
-__all__ = ["render_html", "render_text"]
+__all__ = ["render_html", "render_page", "render_text"]
 
 _MAX_ROWS: Final = 500
 """Rows drawn statically at the most; a live view has no such limit."""
@@ -48,6 +50,18 @@ def render_html(snapshot: Snapshot) -> str:
         'border-radius:4px;padding:6px 10px;max-width:720px">'
         f'<div style="font-weight:600">Streams <span style="opacity:.7">{escape(snapshot.project["slug"])}</span></div>'
         f'{body}<div style="opacity:.7;margin-top:4px">snapshot of {taken}</div></div>'
+    )
+
+
+def render_page(snapshot: Snapshot) -> str:
+    """A whole page of HTML: the visible rows, and the snapshot as JSON for programs. It loads nothing."""
+    data = msgspec.json.encode(snapshot).decode().replace("<", "\\u003c")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>Streams of {escape(snapshot.project['slug'])}</title></head>\n"
+        f'<body>{render_html(snapshot)}\n<script type="application/json" id="snapshot">{data}</script></body></html>\n'
     )
 
 

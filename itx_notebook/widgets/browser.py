@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+import os
 import weakref
 from pathlib import Path
 from typing import Any, Final
@@ -20,10 +21,11 @@ import msgspec
 import traitlets
 from IPython.core.getipython import get_ipython
 
-from itx_notebook._loop import get_io_loop
+from itx_notebook._loop import get_io_loop, run_blocking
 from itx_notebook.errors import ItxError
+from itx_notebook.handle import AsyncItx, Itx, Stream
 from itx_notebook.streams import parse_stream_path
-from itx_notebook.tree import SORTS, LiveTree, make_node_error, read_page, render_html, render_text
+from itx_notebook.tree import SORTS, LiveTree, make_node_error, read_page, render_html, render_page, render_text
 
 __all__ = ["StreamTreeBrowser"]
 
@@ -33,6 +35,7 @@ _STATIC: Final = Path(__file__).parent / "static"
 _HEARTBEAT: Final = 2.0
 """Seconds between heartbeats; the browser takes three missing ones for a lost kernel."""
 _DEFAULT_HEIGHT: Final = 420
+_TIMEOUT: Final = 30.0
 _RELOAD: Final = "Reload the page: its code may be of another version than the kernel's."
 
 
@@ -66,6 +69,8 @@ class StreamTreeBrowser(anywidget.AnyWidget):
     selected_path : str or None
         The stream chosen in the browser; may be observed (``browser.observe(f, "selected_path")``, called on the thread
         that handled the click) and set.
+    filter : str
+        What is searched for; may be observed and set. Empty: no search.
     height : int
         Maximal height of the list, in CSS pixels.
     """
@@ -75,6 +80,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
 
     snapshot = traitlets.Dict().tag(sync=True)
     height = traitlets.Int(_DEFAULT_HEIGHT, min=60).tag(sync=True)
+    filter = traitlets.Unicode("")
     selected_path = traitlets.Unicode(None, allow_none=True)
 
     def __init__(self, tree: LiveTree, *, height: int = _DEFAULT_HEIGHT) -> None:
@@ -87,6 +93,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         super().__init__(height=height, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
         self.observe(self._on_selected_path, "selected_path")
+        self.observe(self._on_filter, "filter")
         _keep_frontend_route(self)
         self._is_connected = True
         _send_snapshots_after_cells(self)
@@ -111,6 +118,40 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         data, metadata = bundle
         snapshot = self._tree.get_snapshot()
         return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
+
+    @property
+    def selected(self) -> Stream | None:
+        """The handle of the selected stream; ``None`` while none is selected.
+
+        Raises
+        ------
+        ItxError
+            The project can no longer be reached.
+        """
+        if self.selected_path is None:
+            return None
+        surface = run_blocking(self._tree.get_itx(), timeout=_TIMEOUT, what="selected")
+        return Itx(AsyncItx(surface), _TIMEOUT).streams.get(self.selected_path)
+
+    def reveal(self, path: str) -> None:
+        """Open the way to a stream and scroll it into view, wherever the tree is displayed. It is not selected by this.
+
+        Raises
+        ------
+        ItxError
+            ``BAD_REQUEST``: that is not a path.
+        """
+        self._on_loop(self._tree.reveal, parse_stream_path(path))
+
+    def to_html(self, path: str | os.PathLike[str]) -> Path:
+        """Write the tree as it is now into a page of its own, and give its path.
+
+        The page loads nothing, so it can be sent and kept. What the tree knows is in it as JSON as well, in the element
+        ``#snapshot``.
+        """
+        written = Path(path)
+        written.write_text(render_page(self._tree.get_snapshot()), encoding="utf-8")
+        return written
 
     def close(self) -> None:
         """Stop following and take the view off the page. What was saved with the notebook keeps the last snapshot."""
@@ -146,7 +187,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
             case "events":
                 self._on_loop(self._begin_page, _parse_page_request(content))
             case "filter":
-                self._on_loop(self._tree.set_filter, _parse_text(content.get("text")))
+                self.filter = _parse_text(content.get("text"))
             case "sort":
                 self._on_loop(self._tree.set_sort, _parse_sort(content.get("by")))
             case "select":
@@ -164,6 +205,9 @@ class StreamTreeBrowser(anywidget.AnyWidget):
 
     def _on_selected_path(self, change: Any) -> None:
         self._on_loop(self._tree.select, change["new"])
+
+    def _on_filter(self, change: Any) -> None:
+        self._on_loop(self._tree.set_filter, change["new"])
 
     # -- to the browser, on the I/O thread ---------------------------------------------------------------------------
 

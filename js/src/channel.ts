@@ -76,6 +76,8 @@ export interface Patch {
   selected?: string | null;
   filter?: string;
   sort?: Sort;
+  /** Bring this path into view, once. */
+  reveal?: string;
   connection?: Connection;
 }
 
@@ -273,6 +275,7 @@ const patch = someOf<Omit<Patch, "kind">>({
   selected: nullOr(text),
   filter: text,
   sort,
+  reveal: path,
   connection,
 });
 

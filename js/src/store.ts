@@ -43,6 +43,8 @@ export interface StoreSeams {
 export class TreeStore {
   readonly tree = new NodeTable();
   readonly details: Details;
+  /** What the kernel wants brought into view; another object each time. */
+  revealed: { path: string } | null = null;
 
   // What the snapshot carried besides the nodes.
   #seq = 0;
@@ -275,6 +277,7 @@ export class TreeStore {
     if (patch.selected !== undefined) this.#selected = patch.selected;
     this.#noteCount();
     this.#arrange(patch);
+    if (patch.reveal) this.revealed = { path: patch.reveal };
     if (patch.connection) this.#connection = patch.connection;
     this.#notice = null;
     this.#touch();

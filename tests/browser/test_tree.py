@@ -302,3 +302,22 @@ def test_details_when_a_stream_is_selected_show_its_newest_events_and_follow(not
     )
     pane.get_by_role("button", name="Close details").click()
     expect(pane).to_have_count(0)
+
+
+def test_reveal_when_called_brings_a_far_stream_into_view(notebook: OpenNotebook) -> None:
+    page = notebook(
+        AGENTS,
+        'for n in range(100):\n    itx.streams.get(f"/many/s{n:03}").append("x")',
+        "browser = itx.tree(height=200)\nbrowser",
+        'browser.reveal("/many/s090")',
+        'browser.filter = "slack"',
+    )
+    for cell in (1, 2, 3):
+        page.run(cell)
+    expect(page.row("/many")).to_be_visible()
+    page.run(4)
+    expect(page.row("/many/s090")).to_be_in_viewport()
+    expect(page.row("/many/s001")).to_have_count(0)
+    page.run(5)
+    expect(page.page.get_by_role("searchbox", name="Search paths")).to_have_value("slack")
+    expect(page.row("/agents/slack")).to_be_visible()

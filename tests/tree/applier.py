@@ -19,7 +19,7 @@ def apply_patch(snapshot: dict[str, Any], seq: int, patch: dict[str, Any]) -> di
     """The snapshot after a patch, which must be the next one; checks what the channel's rules say of a patch."""
     assert seq == snapshot["seq"] + 1, "patches are numbered densely"
     assert patch, "an empty patch is not worth a number"
-    assert set(patch) <= {"nodes", "expand", "collapse", "selected", "filter", "sort", "connection"}
+    assert set(patch) <= {"nodes", "expand", "collapse", "selected", "filter", "sort", "reveal", "connection"}
     after = copy.deepcopy(snapshot)
     after["seq"] = seq
     for path, node_patch in patch.get("nodes", {}).items():

@@ -239,6 +239,7 @@ _changes: st.SearchStrategy[Callable[[TreeModel], None]] = st.one_of(
     st.builds(lambda path: lambda model: model.collapse(path), _paths),
     st.builds(lambda path: lambda model: model.select(path), st.none() | _paths),
     st.builds(lambda text: lambda model: model.set_filter(text), st.sampled_from(["", "a", "/a/x", "none"])),
+    st.builds(lambda path: lambda model: model.reveal(path), _paths),
     st.builds(lambda sort: lambda model: model.set_sort(sort), st.sampled_from(SORTS)),
     st.builds(lambda path, at: lambda model: model.set_active(path, at), _paths, st.integers(0, 3)),
     st.builds(
@@ -282,3 +283,14 @@ def test_patches_applied_to_the_first_snapshot_give_the_last(
     rows = [path for path, _ in model.get_visible()]
     assert len(rows) == len(set(rows))
     assert set(model.get_wanted()) >= {root}
+
+
+def test_reveal_opens_the_way_and_ends_a_search_that_hides_it() -> None:
+    model = _make_model(root=("/a",))
+    model.set_filter("x")
+    model.reveal("/a/b/c")
+    assert model.take_patch() == {"filter": "", "expand": ["/a", "/a/b"], "reveal": "/a/b/c"}
+    model.set_filter("B/C")
+    model.reveal("/a/b/c")
+    assert model.take_patch() == {"filter": "B/C", "reveal": "/a/b/c"}
+    assert model.selected is None

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from typing import Any
 
+import msgspec
 import pytest
 
-from itx_notebook.tree import Connection, Snapshot, render_html, render_text
+from itx_notebook.tree import Connection, Snapshot, render_html, render_page, render_text
 
 
 def _node(*children: str, count: int | None = 0, error: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -123,3 +125,13 @@ def test_html_shows_the_rows_of_the_text_and_says_of_when_it_is() -> None:
     for line in render_text(snapshot).splitlines()[1:]:
         assert line in page.text
     assert page.text.endswith("snapshot of 2026-05-28 20:26:40 UTC")
+
+
+def test_page_holds_rows_and_data_and_loads_nothing() -> None:
+    snapshot = _snapshot({"/": _node("</script><b>", count=1)})
+    page = render_page(snapshot)
+    assert render_html(snapshot) in page
+    found = re.search(r'<script type="application/json" id="snapshot">(.*?)</script>', page)
+    assert found
+    assert msgspec.json.decode(found[1]) == msgspec.to_builtins(snapshot)
+    assert not re.search(r"https?:|src=|href=", page)

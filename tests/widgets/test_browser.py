@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import traitlets
 from IPython.core.interactiveshell import InteractiveShell
 from ipywidgets.widgets.widget import _instances
 
@@ -421,3 +422,43 @@ def test_page_that_cannot_be_read_says_why(itx: NotebookItx, wire: FakeComm) -> 
     (page,) = wire.get_custom("events")
     assert (page["request"], page["events"], page["before"]) == (1, [], None)
     assert page["error"]["message"]
+
+
+# -- from Python -----------------------------------------------------------------------------------------------------
+
+
+def test_selected_is_the_handle_of_the_selected_stream(itx: NotebookItx, browser: StreamTreeBrowser) -> None:
+    before = browser.selected
+    browser.selected_path = "/orders"
+    selected = browser.selected
+    assert before is None
+    assert selected is not None
+    selected.append("demo.more")
+    assert itx.streams.get("/orders").read()[-1].type == "demo.more"
+
+
+def test_search_is_set_and_observed_from_python(browser: StreamTreeBrowser, wire: FakeComm) -> None:
+    seen: list[Any] = []
+    browser.observe(lambda change: seen.append(change["new"]), "filter")
+    wire.say({"kind": "filter", "text": "ord"})
+    assert (seen, browser.filter) == (["ord"], "ord")
+    browser.filter = "agents"
+    wire.wait_for(lambda: any(patch.get("filter") == "agents" for patch in wire.get_custom("patch")))
+    assert "orders" not in repr(browser)
+    with pytest.raises(traitlets.TraitError):
+        browser.set_trait("filter", 3)
+
+
+def test_reveal_opens_the_way_and_tells_the_browser(browser: StreamTreeBrowser, wire: FakeComm) -> None:
+    browser.reveal("agents/a")
+    wire.wait_for(lambda: any(patch.get("reveal") == "/agents/a" for patch in wire.get_custom("patch")))
+    assert browser.get_state("snapshot")["snapshot"]["expanded"] == ["/", "/agents"]
+    assert browser.selected_path is None
+    with pytest.raises(ItxError):
+        browser.reveal("Not A Path")
+
+
+def test_page_is_written_where_it_was_asked_for(browser: StreamTreeBrowser, tmp_path: Path) -> None:
+    written = browser.to_html(tmp_path / "tree.html")
+    assert written == tmp_path / "tree.html"
+    assert "orders" in written.read_text(encoding="utf-8")

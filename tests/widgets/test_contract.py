@@ -92,6 +92,7 @@ def test_patch_of_the_model_has_fields_the_interface_knows() -> None:
     model.select("/c")
     model.set_filter("a")
     model.set_sort("count")
+    model.reveal("/c")
     model.set_connection(Connection("reconnecting", 1))
     patch = {"kind", "seq", *model.take_patch()}
     assert patch == {field.rstrip("?") for field in parse_interface("Patch")}

@@ -30,6 +30,7 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   const list = useRef<HTMLDivElement>(null);
   const measured = useRef(new Map<string, number>());
   const anchor = useRef<Anchor>(null);
+  const shown = useRef(store.revealed);
   const typed = useRef({ text: "", at: Number.NEGATIVE_INFINITY });
   const [{ viewHeight }, setView] = useState({ viewHeight: height });
   const [, redraw] = useReducer((n: number) => n + 1, 0);
@@ -75,6 +76,14 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
     else if (rowBottom > element.scrollTop + viewHeight) element.scrollTop = rowBottom - viewHeight;
     scrolled();
   };
+
+  // Once in each view, when the way to it is loaded.
+  useLayoutEffect(() => {
+    const index = store.revealed === shown.current ? -1 : tree.find(store.revealed?.path ?? "");
+    if (index < 0) return;
+    shown.current = store.revealed;
+    activate(index);
+  });
 
   const pressed = (event: KeyboardEvent) => {
     // Long details scroll by the same keys.

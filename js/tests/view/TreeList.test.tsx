@@ -217,3 +217,18 @@ it("does not close by keys or buttons what a search opened", async () => {
   expect(byRole(el, "button", "Collapse /agents").hasAttribute("disabled")).toBe(true);
   expect(sent).toEqual([]);
 });
+
+it("brings into view what the kernel reveals, once its way is loaded", async () => {
+  const { el, patch } = show({ nodes: { "/": loaded(1, ["a", "b"]) }, expanded: ["/"] });
+  patch({ expand: ["/b"], reveal: "/b/deep" });
+  await drawn();
+  expect(activePath(el)).toBe("/");
+  patch({ nodes: { "/b": loaded(1, ["deep"]) } });
+  await drawn();
+  expect(activePath(el)).toBe("/b/deep");
+  press(byRole(el, "tree"), "Home");
+  await drawn();
+  patch({ nodes: { "/": { count: 2 } } });
+  await drawn();
+  expect(activePath(el)).toBe("/");
+});
