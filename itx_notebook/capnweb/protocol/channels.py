@@ -330,12 +330,6 @@ class WriterHook(OpaqueHook):
         if channel is not None:
             channel.let_go(error)
 
-    def cut(self, error: Exception) -> None:
-        # Whoever else holds a writer got it of this peer, and may be waiting for what it would have written.
-        if self._channel is not None:
-            self._channel.fail(error)
-        self.lose(error)
-
     def __del__(self) -> None:
         channel, self._channel = self._channel, None
         if channel is not None:

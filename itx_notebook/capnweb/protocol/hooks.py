@@ -326,10 +326,6 @@ class Hook:
         """Give the reference back because what it was given for has failed, with `error`: a call, or the session."""
         self.dispose()
 
-    def cut(self, error: Exception) -> None:
-        """Give the reference back because the session of who had it has ended, with `error`."""
-        self.lose(error)
-
     def on_broken(self, registration: Registration) -> None:
         """Fire `registration` when what the hook designates can no longer be reached."""
         raise NotImplementedError

@@ -15,6 +15,7 @@ JavaScript peers give back one reference however often they got it.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -168,6 +169,8 @@ class Machine:
         self._unanswered = 0
         self._idle: list[Callable[[], None]] = []
         self._to_pull: deque[int] = deque()
+        # Those that the peer writes into.
+        self._channels: weakref.WeakSet[Channel] = weakref.WeakSet()
         # A result is copied before the application can change it, unless the very next message asks for it.
         self._fresh: ValueHook | None = None
         self._budget = Budget(self.limits.max_map_calls)
@@ -243,9 +246,7 @@ class Machine:
         failed = ErrorHook(error)
         for entry in imports.values():
             entry.settle(failed)
-        for export in self._exports.values():
-            if isinstance(export.hook, WriterHook):
-                export.hook.cut(error)
+        self._fail_channels(error)
 
     def abort(self, error: BaseException) -> None:
         """End the session, tell the peer why, and ask for the connection to be closed."""
@@ -419,6 +420,7 @@ class Machine:
         sink = writable.hand_over()
         serializer.undo.append(writable.take_back)
         channel = Channel(self.runtime)
+        self._channels.add(channel)
         export_id = self._give(WriterHook(channel), serializer)
         serializer.after.append(lambda: self.runtime.spawn(feed(channel, sink, self.runtime)))
         return ["writable", export_id]
@@ -624,6 +626,7 @@ class Machine:
         self._last_peer_call += 1
         self._check_exports()
         pipe = Pipe(self.runtime)
+        self._channels.add(pipe)
         entry = self._exports[self._last_peer_call] = Export(WriterHook(pipe))
         # Dropped with the entry if nobody takes it, which cancels it.
         entry.readable = Readable.of(pipe)
@@ -763,6 +766,11 @@ class Machine:
         if entry is not None:
             entry.hook.dispose()
 
+    def _fail_channels(self, error: Exception) -> None:
+        # Also those of which only this side holds a writer any more: it is held, perhaps, by who waits for the chunks.
+        for channel in list(self._channels):
+            channel.fail(error)
+
     def _end(self, error: Exception, close: tuple[int, str] | None = None) -> None:
         if self.error is not None:
             return
@@ -777,7 +785,8 @@ class Machine:
         for entry in imports.values():
             entry.settle(failed)
         for export in exports.values():
-            export.hook.cut(error)
+            export.hook.lose(error)
+        self._fail_channels(error)
         idle, self._idle = self._idle, []
         for callback in idle:
             callback()
