@@ -47,6 +47,7 @@ class TreeModel:
         self.sort: Sort = "name"
         self.connection = connection
         self._patch: dict[str, Any] = {}
+        self._child_sets: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {}
 
     # -- what changes it ---------------------------------------------------------------------------------------------
 
@@ -195,9 +196,16 @@ class TreeModel:
         steps = [step for step in (*get_ancestors(path), path) if self._is_inside(step)]
         for parent, child in itertools.pairwise(steps):
             node = self.nodes.get(parent)
-            if parent not in self.expanded or node is None or child not in node.child_paths:
+            if parent not in self.expanded or node is None or not self._has_child(parent, node, child):
                 return False
         return True
+
+    def _has_child(self, path: str, node: Node, child: str) -> bool:
+        """Whether the node names the child, at a cost that does not grow with its children while they stay the same."""
+        kept = self._child_sets.get(path)
+        if kept is None or kept[0] is not node.child_paths:
+            kept = self._child_sets[path] = (node.child_paths, frozenset(node.child_paths))
+        return child in kept[1]
 
     def _note(self, kind: str, path: str, *, instead_of: str) -> None:
         opposite: list[str] = self._patch.get(instead_of, [])

@@ -294,3 +294,29 @@ def test_reveal_opens_the_way_and_ends_a_search_that_hides_it() -> None:
     model.reveal("/a/b/c")
     assert model.take_patch() == {"filter": "B/C", "reveal": "/a/b/c"}
     assert model.selected is None
+
+
+def test_wanted_below_one_huge_parent_looks_at_each_child_once() -> None:
+    compared = 0
+
+    class Counted(str):
+        __slots__ = ()
+
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return str.__eq__(self, other)
+
+        __hash__ = str.__hash__
+
+    children = tuple(Counted(f"/s{n}") for n in range(1_000))
+    model = _make_model(root=children)
+    for child in children:
+        model.expand(str(child))
+    compared = 0
+    assert len(model.get_wanted()) == 1_001
+    assert compared < 5_000
+    grown = (*children, "/new")
+    model.set_node("/", Node("loaded", child_paths=grown))
+    model.expand("/new")
+    assert "/new" in model.get_wanted()
