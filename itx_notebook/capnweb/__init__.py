@@ -44,9 +44,10 @@ from itx_notebook.capnweb.protocol.serialize import prepare
 from itx_notebook.capnweb.protocol.targets import RpcTarget, hidden, name
 from itx_notebook.capnweb.protocol.values import UNDEFINED, Headers, JsDate, Prepared, Request, Response, Url
 from itx_notebook.capnweb.pump import Pump
+from itx_notebook.capnweb.results import gather, pull
 from itx_notebook.capnweb.server import Server, connect, open_session, serve
 from itx_notebook.capnweb.session import Session, memory_pair, session_of
-from itx_notebook.capnweb.stub import RpcPromise, RpcStub, dispose, on_broken, pull, stub
+from itx_notebook.capnweb.stub import RpcPromise, RpcStub, dispose, on_broken, stub
 from itx_notebook.capnweb.transport import HandshakeError, TransportOptions
 
 __all__ = [
@@ -92,6 +93,7 @@ __all__ = [
     "batch",
     "connect",
     "dispose",
+    "gather",
     "hidden",
     "memory_pair",
     "name",

@@ -13,17 +13,18 @@ from collections.abc import Callable, Generator
 from typing import Any, ClassVar, Final, Self
 
 from itx_notebook.capnweb.protocol import recording
-from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Payload, Proxy, Registration, Runtime
+from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Payload, Proxy, Registration
 from itx_notebook.capnweb.protocol.limits import Limits
-from itx_notebook.capnweb.protocol.payload import CALLABLES, deliver_payload, own_payload
+from itx_notebook.capnweb.protocol.payload import CALLABLES
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.pipes import Readable, Writable
 from itx_notebook.capnweb.protocol.tables import ImportHook
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.protocol.values import Request, Response
+from itx_notebook.capnweb.results import Result, check_loop
 from itx_notebook.capnweb.runtime import AsyncioRuntime, get_runtime
 
-__all__ = ["RpcPromise", "RpcStub", "dispose", "on_broken", "pull", "stub"]
+__all__ = ["RpcPromise", "RpcStub", "dispose", "on_broken", "stub"]
 
 _LIMITS: Final = Limits()
 
@@ -132,9 +133,9 @@ class RpcPromise(RpcStub):
     _is_promise = True
 
     def __await__(self) -> Generator[Any, None, Any]:
-        future = _Result()
+        future = Result()
         hook = self._hook
-        _check_loop(hook, future)
+        check_loop(hook, future)
         if self._path:
             hook = hook.get(self._path)
         hook.pull(future)
@@ -149,84 +150,6 @@ class RpcPromise(RpcStub):
 
     async def __aexit__(self, *_: object) -> None:
         self._hook.dispose()
-
-
-class _Result(asyncio.Future[Any]):
-    """What an await waits for: a future that a hook tells its value."""
-
-    __slots__ = ("_payload",)
-
-    _payload: Payload
-
-    def resolve(self, payload: Payload) -> None:
-        if self.done():
-            return
-        if not payload.owned:
-            try:
-                own_payload(payload)
-            except (TypeError, ValueError) as error:
-                self.set_exception(error)
-                return
-        if payload.promises:
-            self._payload = payload
-            deliver_payload(payload, self._delivered)
-        else:
-            self.set_result(payload.value)
-
-    def _delivered(self, error: Exception | None) -> None:
-        if error is not None:
-            self.reject(error)
-        elif not self.done():
-            self.set_result(self._payload.value)
-
-    def reject(self, error: Exception) -> None:
-        if not self.done():
-            self.set_exception(error)
-
-
-class _Pulled(_Result):
-    """A result that keeps its call from being given back, until nobody wants it any more."""
-
-    __slots__ = ("_hook",)
-
-    _hook: Hook | None
-
-    def hold(self, hook: Hook) -> None:
-        self._hook = hook
-
-    def set_result(self, result: Any) -> None:
-        self._hook = None
-        super().set_result(result)
-
-    def set_exception(self, exception: type[BaseException] | BaseException) -> None:
-        self._hook = None
-        super().set_exception(exception)
-
-    def cancel(self, msg: Any | None = None) -> bool:
-        self._hook = None
-        return super().cancel(msg)
-
-
-def pull(promise: RpcPromise) -> asyncio.Future[Any]:
-    """Ask for a promise's value now, and return the future of it: the first half of ``await``.
-
-    For many calls at once, ``await asyncio.gather(*map(rpc.pull, promises))``: what is no future asyncio wraps into a
-    task each, which costs as much as the call. Cancelling the future gives the call back, unless somebody else holds
-    the promise.
-
-    Raises
-    ------
-    RuntimeError
-        No event loop is running in this thread, or it is not the promise's own.
-    """
-    future = _Pulled()
-    hook = promise._hook
-    _check_loop(hook, future)
-    if promise._path:
-        hook = hook.get(promise._path)
-    future.hold(hook)
-    hook.pull(future)
-    return future
 
 
 def stub(target: Any) -> RpcStub:
@@ -291,20 +214,6 @@ def on_broken(stub: RpcStub, callback: Callable[[Exception], None]) -> Registrat
     registration = Registration(call)
     stub._hook.on_broken(registration)
     return registration
-
-
-def _check_loop(hook: Hook, future: asyncio.Future[Any]) -> None:
-    """Refuse to wait where the answer does not arrive: it is told on the hook's own loop."""
-    runtime: Runtime | None = None
-    if isinstance(hook, ImportHook):
-        machine = hook.machine
-        runtime = None if machine is None else machine.runtime
-    elif isinstance(hook, PendingHook):
-        runtime = hook.runtime
-    if isinstance(runtime, AsyncioRuntime) and runtime.loop is not future.get_loop():
-        raise RuntimeError(
-            "This promise belongs to another event loop: await it there, for example by run_coroutine_threadsafe."
-        )
 
 
 def find_runtime(hook: Hook) -> AsyncioRuntime:

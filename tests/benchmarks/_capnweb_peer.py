@@ -93,7 +93,7 @@ async def run_sequential(api: rpc.RpcStub, count: int) -> None:
 
 async def run_in_flight(api: rpc.RpcStub, count: int) -> None:
     for _ in range(0, count, WAVE):
-        squares = await asyncio.gather(*[rpc.pull(api.square(i)) for i in range(WAVE)])
+        squares = await rpc.gather(*[api.square(i) for i in range(WAVE)])
         expect(squares[-1], (WAVE - 1) ** 2)
 
 

@@ -40,7 +40,7 @@ STARTED = time.monotonic()
 TURNS = 5 if benchmark.is_quick else 8
 """How often the sides take turns in a round."""
 
-HURRY_SECONDS = 40.0
+HURRY_SECONDS = 35.0
 """From when on a quick run on a busy machine takes one turn a round, to be done in time."""
 
 

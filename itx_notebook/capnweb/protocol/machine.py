@@ -562,7 +562,7 @@ class Machine:
     def _find_import(self, message: list[Any]) -> Import | None:
         if len(message) < 3:
             raise RpcProtocolError(f"bad RPC message: {message[0]!r} without a value")
-        entry = self._imports.get(_id_of(message, 3))
+        entry = self._imports.get(parse_id(message[1]))
         if entry is not None and not entry.is_promise:
             raise RpcProtocolError(f"bad RPC message: {message[0]!r} of {entry.id}, which is no promise")
         return entry

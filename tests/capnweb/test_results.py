@@ -1,4 +1,4 @@
-"""Asking without waiting: the futures of many calls, and what becomes of a call nobody wants."""
+"""Asking without waiting, and for many at once; and what becomes of a call nobody wants."""
 
 from __future__ import annotations
 
@@ -119,3 +119,63 @@ async def test_the_end_of_the_session_is_heard() -> None:
     await client.close()
     with pytest.raises(rpc.RpcError):
         await future
+
+
+async def test_gathered_values_come_in_order(sessions: tuple[rpc.Session, rpc.Session]) -> None:
+    client, server = sessions
+    main = client.main
+    assert await rpc.gather(main.inner.a, *[main.square(i) for i in range(100)], main.nested()) == [
+        1,
+        *[i * i for i in range(100)],
+        [1, {"a": 1}],
+    ]
+    await settle()
+    assert (client.stats(), server.stats()) == ((1, 1), (1, 1))
+
+
+async def test_gathering_nothing_gives_nothing() -> None:
+    assert await rpc.gather() == []
+
+
+async def test_one_promise_may_be_gathered_twice(sessions: tuple[rpc.Session, rpc.Session]) -> None:
+    client, _ = sessions
+    promise = client.main.square(3)
+    assert await rpc.gather(promise, promise) == [9, 9]
+
+
+async def test_local_values_are_gathered_too() -> None:
+    stub = rpc.stub({"a": [1, 2], "b": 3})
+    assert await rpc.gather(stub.a, stub.b) == [[1, 2], 3]
+
+
+async def test_the_first_failure_ends_a_gather_and_gives_the_rest_back(
+    sessions: tuple[rpc.Session, rpc.Session],
+) -> None:
+    client, server = sessions
+    main = client.main
+    kept = main.wait()
+    with pytest.raises(rpc.RemoteError, match="as asked"):
+        await rpc.gather(main.wait(), main.fail(), kept, main.fail())
+    await settle()
+    assert (client.stats(), server.stats()) == ((2, 1), (1, 2))
+    rpc.dispose(kept)
+    await settle()
+    assert (client.stats(), server.stats()) == ((1, 1), (1, 1))
+
+
+async def test_cancelling_a_gather_gives_its_calls_back(sessions: tuple[rpc.Session, rpc.Session]) -> None:
+    client, server = sessions
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await rpc.gather(*[client.main.wait() for _ in range(5)])
+    await settle()
+    assert (client.stats(), server.stats()) == ((1, 1), (1, 1))
+
+
+async def test_the_end_of_the_session_ends_a_gather() -> None:
+    client, _ = rpc.memory_pair(None, Api())
+    waiting = asyncio.ensure_future(rpc.gather(client.main.wait(), client.main.wait()))
+    await settle()
+    await client.close()
+    with pytest.raises(rpc.RpcError):
+        await waiting
