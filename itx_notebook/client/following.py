@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import functools
 import inspect
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -24,7 +25,7 @@ from itx_notebook.client.connection import Connection, Epoch, from_wire_error, w
 from itx_notebook.errors import ItxConnectionError, ItxError, as_itx_error, get_itx_error_code
 from itx_notebook.types import StreamEventBatch, StreamState
 
-__all__ = ["Following"]
+__all__ = ["Following", "replace_following"]
 
 OnBatch = Callable[[StreamEventBatch], Awaitable[object] | None]
 
@@ -103,12 +104,12 @@ class Following:
         try:
             await self._opened
         except BaseException:
-            self._end()
+            self.end()
             raise
 
     async def unsubscribe(self) -> None:
         """Stop delivery; no batch begins afterwards. Repeating is harmless."""
-        self._end()
+        self.end()
         if self._keeping is not None:
             await asyncio.wait([self._keeping])
         farewell, self._farewell = self._farewell, None
@@ -205,7 +206,7 @@ class Following:
             message = str(why.get("message", "The stream ended the subscription."))
             self._fail(ItxError(message, code=get_itx_error_code(_Coded(why)) or "INTERNAL"))
         elif not is_served:
-            self._end()
+            self.end()
 
     # Receiving
 
@@ -308,7 +309,7 @@ class Following:
             self.error = error
             if not self._opened.done():
                 self._opened.set_exception(error)
-            self._end()
+            self.end()
 
     def _drop(self, error: BaseException) -> None:
         """The consumer broke. Opening has not failed by that."""
@@ -316,15 +317,37 @@ class Following:
             self.error = error
             if not self._opened.done():
                 self._opened.set_result(None)
-            self._end()
+            self.end()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Stop delivery, and let the stream know as soon as may be. Repeating is harmless."""
         self.closed.set()
         self._queue.clear()
         current = asyncio.current_task()
         for task in (self._keeping, self._draining):
             if task is not None and task is not current:
                 task.cancel()
+
+
+_Place = tuple[str, str, str]
+"""Namespace, path and subscription key."""
+
+_keyed: weakref.WeakKeyDictionary[Connection, weakref.WeakValueDictionary[_Place, Following]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def replace_following(connection: Connection, place: _Place, following: Following) -> None:
+    """Let a following take the place of the one under the same key, if this process has it.
+
+    The stream tells the other so, too. But should that news be lost with the connection, both would come back, and each
+    would take the place of the other.
+    """
+    followings = _keyed.setdefault(connection, weakref.WeakValueDictionary())
+    before = followings.get(place)
+    followings[place] = following
+    if before is not None:
+        before.end()
 
 
 class _Round:

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import UNSET
 
 from itx_notebook.client.connection import Connection, Epoch
-from itx_notebook.client.following import Following
+from itx_notebook.client.following import Following, replace_following
 from itx_notebook.errors import ItxError
 from itx_notebook.streams import CoreState, RuntimeState, parse_stream_ref
 from itx_notebook.streams.processors import Appendable, Build
@@ -261,6 +261,8 @@ class RemoteStream:
         if not events:
             options["events"] = False
         following = Following(self._connection, self.get_stub, on_batch, after_offset=after_offset, options=options)
+        if key is not None:
+            replace_following(self._connection, (self._namespace, self._path, key), following)
         await following.open()
         return following
 

@@ -11,7 +11,7 @@ from typing import Final
 
 from itx_notebook import capnweb as rpc
 from itx_notebook._clock import Clock, SystemClock
-from itx_notebook.client.connection import Connection
+from itx_notebook.client.connection import FIRST_DELAY, LAST_DELAY, Connection
 from itx_notebook.client.destination import Destination
 from itx_notebook.client.link import Link, get_link
 from itx_notebook.client.remote import RemoteItx
@@ -93,7 +93,13 @@ class RemoteLoader:
             There is none within five seconds, or it is refused.
         """
         if self._connection is None:
-            self._connection = Connection(self._dial, location=self.location, clock=self.queries.clock)
+            self._connection = Connection(
+                self._dial,
+                location=self.location,
+                clock=self.queries.clock,
+                first_delay=FIRST_DELAY,
+                last_delay=LAST_DELAY,
+            )
             self._connection.subscribe_status(self._tell)
         elif self._connection.status == "refused":
             self._connection.reconnect()
