@@ -1,15 +1,12 @@
 """The session as a machine: two tables of references, eight messages, and no socket.
 
 It is fed messages (:meth:`Machine.receive`) and asked for messages (:attr:`Machine.outbox`). Every message is handled
-at
-once, in order; nothing here waits. What a peer sends can end the session, never raise: :attr:`Machine.close_request`
-then
-says how the connection is to be closed.
+at once, in order; nothing here waits. What a peer sends can end the session, never raise:
+:attr:`Machine.close_request` then says how the connection is to be closed.
 
 Ids: 0 is each side's main object. A positive id was chosen by the side that made the call, a negative one by the side
 that gave the object out; neither is ever used twice. An id towards the peer is never given out twice for one object
-either, since
-JavaScript peers give back one reference however often they got it.
+either, since JavaScript peers give back one reference however often they got it.
 """
 
 from __future__ import annotations
