@@ -40,10 +40,10 @@ def find_node() -> str:
 
 
 @contextmanager
-def serve_node(version: str) -> Iterator[str]:
+def serve_node(version: str, script: str = "server.mjs") -> Iterator[str]:
     """A server of the original in this version; gives its URL, ``ws://127.0.0.1:PORT/``."""
     with subprocess.Popen(
-        [find_node(), "server.mjs", version],
+        [find_node(), script, version],
         cwd=_FOLDER,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
