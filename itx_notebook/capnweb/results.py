@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Runtime
@@ -111,14 +112,19 @@ def pull(promise: RpcPromise) -> asyncio.Future[Any]:
 
 
 class _Gathering(asyncio.Future[None]):
-    """Many values, and how many of them are still to come."""
+    """Many values, how many are still to come, and whom to ask for them."""
 
-    __slots__ = ("left", "values")
+    __slots__ = ("hooks", "left", "values")
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, promises: Sequence[RpcPromise]) -> None:
         super().__init__()
-        self.values: list[Any] = [None] * count
-        self.left = count
+        self.values: list[Any] = [None] * len(promises)
+        self.hooks: list[Hook] = [_find_hook(promise, self) for promise in promises]
+        self.left = len(promises)
+
+    def ask(self) -> None:
+        for index, hook in enumerate(self.hooks):
+            hook.pull(_Part(self, index))
 
 
 class _Part(_Taker):
@@ -155,18 +161,15 @@ async def gather(*promises: RpcPromise) -> list[Any]:
     RuntimeError
         A promise belongs to another event loop.
     """
-    gathering = _Gathering(len(promises))
-    # In a list that is emptied: an exception's traceback would keep what the frame holds.
-    hooks = [_find_hook(promise, gathering) for promise in promises]
+    gathering = _Gathering(promises)
+    # An exception's traceback would keep what the frame holds.
     del promises
+    gathering.ask()
     try:
-        for index, hook in enumerate(hooks):
-            hook.pull(_Part(gathering, index))
-        if hooks:
+        if gathering.left:
             await gathering
     finally:
-        hooks.clear()
-        hook = None  # type: ignore[assignment]  # the last one of the loop
+        gathering.hooks.clear()
     return gathering.values
 
 
