@@ -81,6 +81,6 @@ def test_store_when_its_engine_is_closed_says_so_in_the_tree_and_comes_back(note
     page.run(2)
     expect(page.status).to_have_text("live")
     page.run(3)
-    expect(page.status).to_contain_text("reconnecting since", timeout=10_000)
+    expect(page.status).to_contain_text("closed since", timeout=10_000)
     page.run(4)
     expect(page.status).to_have_text("live", timeout=30_000)
