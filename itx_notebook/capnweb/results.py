@@ -8,16 +8,13 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Runtime
+from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy, Runtime
 from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.tables import ImportHook
 from itx_notebook.capnweb.runtime import AsyncioRuntime
-
-if TYPE_CHECKING:
-    from itx_notebook.capnweb.stub import RpcPromise
 
 __all__ = ["Result", "check_loop", "gather", "pull"]
 
@@ -93,7 +90,7 @@ class _Pulled(Result):
         return super().cancel(msg)
 
 
-def pull(promise: RpcPromise) -> asyncio.Future[Any]:
+def pull(promise: Proxy) -> asyncio.Future[Any]:
     """Ask for a promise's value now, and return the future of it: the first half of ``await``.
 
     Cancelling the future gives the call back, unless somebody else holds the promise. For the values of many
@@ -116,7 +113,7 @@ class _Gathering(asyncio.Future[None]):
 
     __slots__ = ("hooks", "left", "values")
 
-    def __init__(self, promises: Sequence[RpcPromise]) -> None:
+    def __init__(self, promises: Sequence[Proxy]) -> None:
         super().__init__()
         self.values: list[Any] = [None] * len(promises)
         self.hooks: list[Hook] = [_find_hook(promise, self) for promise in promises]
@@ -150,7 +147,7 @@ class _Part(_Taker):
         self._gathering.set_exception(exception)
 
 
-async def gather(*promises: RpcPromise) -> list[Any]:
+async def gather(*promises: Proxy) -> list[Any]:
     """Ask for the values of many promises together, and return them in order.
 
     The first failure is raised at once. Then, and when this is cancelled, the calls not answered yet are given back,
@@ -173,7 +170,7 @@ async def gather(*promises: RpcPromise) -> list[Any]:
     return gathering.values
 
 
-def _find_hook(promise: RpcPromise, future: asyncio.Future[Any]) -> Hook:
+def _find_hook(promise: Proxy, future: asyncio.Future[Any]) -> Hook:
     """What `promise` stands for, to be waited for on the loop of `future`."""
     hook = promise._hook
     check_loop(hook, future)
