@@ -22,7 +22,7 @@ from itx_notebook import capnweb as rpc
 from itx_notebook._clock import Clock, TimerHandle
 from itx_notebook.errors import ItxConnectionError, ItxError, as_itx_error, get_itx_error_code
 
-__all__ = ["Connection", "ConnectionStatus", "Dial", "Epoch", "from_wire_error", "within"]
+__all__ = ["SESSION_OPTIONS", "Connection", "ConnectionStatus", "Dial", "Epoch", "from_wire_error", "within"]
 
 _log = logging.getLogger("itx_notebook")
 
@@ -50,6 +50,9 @@ _SLEPT: Final = 5.0
 
 _MAX_ATTEMPTS: Final = 5
 """How many epochs one call may outlive: it may be the very reason why they end, by its size for example."""
+
+SESSION_OPTIONS: Final = rpc.Options(limits=rpc.Limits(max_outbound_bytes=64 * 1024 * 1024))
+"""How the sessions of a client behave: an append may be as large as a message may be."""
 
 _REFUSALS: Final = frozenset({401, 403})
 _WRONG_PLACE: Final = frozenset({301, 302, 303, 307, 308, 400, 404, 405, 426})
@@ -273,7 +276,8 @@ class Connection:
         if self._status == "closed":
             return
         self._set_status("closed")
-        _cancel(self._dialling)
+        dialling, self._dialling = self._dialling, None
+        _cancel(dialling)
         self._stop_probing()
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
@@ -416,7 +420,8 @@ class Connection:
 
     def _stop_probing(self) -> None:
         self._cancel_probe_timer()
-        _cancel(self._probe)
+        probe, self._probe = self._probe, None
+        _cancel(probe)
 
     async def _check(self, epoch: Epoch) -> None:
         for _ in range(_STRIKES):

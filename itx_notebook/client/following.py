@@ -181,6 +181,7 @@ class Following:
                 # On the promise: whether the stream has agreed may not be known yet.
                 self._farewell = rpc.pull(promise.unsubscribe())
                 self._farewell.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+            rpc.dispose(promise)
 
     def _get_first_event_options(self) -> dict[str, Any]:
         options: dict[str, Any] = {"afterOffset": "start", "beforeOffset": 2}

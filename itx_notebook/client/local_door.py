@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from itx_notebook import capnweb as rpc
+from itx_notebook.client.connection import SESSION_OPTIONS
 from itx_notebook.doors import Deployment
 from itx_notebook.doors.websocket import OwnerOnly, serve_deployment
 from itx_notebook.types import ADMIN, Principal
@@ -96,7 +97,9 @@ async def dial_local_door(home: Path) -> rpc.Session:
         url, headers = (None, {}) if unix else (facts["url"], {"Authorization": f"Bearer {facts['secret']}"})
     except (ValueError, KeyError, AttributeError) as error:
         raise ConnectionRefusedError(f"{home / _DOOR} is damaged: {error!r}") from None
-    return await rpc.open_session(f"{url or 'ws://localhost/'}{_PATH}", unix=unix, headers=headers)
+    return await rpc.open_session(
+        f"{url or 'ws://localhost/'}{_PATH}", unix=unix, headers=headers, options=SESSION_OPTIONS
+    )
 
 
 def _write_privately(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 
 from itx_notebook import capnweb as rpc
 from itx_notebook._clock import Clock, SystemClock
-from itx_notebook.client.connection import FIRST_DELAY, LAST_DELAY, Connection
+from itx_notebook.client.connection import FIRST_DELAY, LAST_DELAY, SESSION_OPTIONS, Connection
 from itx_notebook.client.destination import Destination
 from itx_notebook.client.link import Link, get_link
 from itx_notebook.client.remote import RemoteItx
@@ -114,7 +114,9 @@ class RemoteLoader:
     async def _dial(self, are_refused: bool) -> rpc.Session:  # noqa: FBT001  # as every dial is called
         destination = self.destination
         headers = await destination.get_headers(are_refused)
-        return await rpc.open_session(destination.door_url, headers=headers, transport_options=_TRANSPORT)
+        return await rpc.open_session(
+            destination.door_url, headers=headers, options=SESSION_OPTIONS, transport_options=_TRANSPORT
+        )
 
     async def get_loader_itx(self, project_id_or_slug: str) -> RemoteItx:
         """The view of a project; raises the masked ``NOT_FOUND``, or why there is no connection."""

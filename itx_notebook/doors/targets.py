@@ -234,8 +234,12 @@ _READ: Final = {
     "beforeOffset": _CURSOR,
     "eventTypes": (list,),
     "limit": (int,),
+    "maxBytes": (int,),
     "presence": (bool,),
 }
+_PAGE_EVENTS: Final = 1_000
+"""Events in a page at the most: it is put together in one go, while every other session waits."""
+
 _LOOK: Final = {"presence": (bool,)}
 _SUBSCRIBE: Final = {
     "afterOffset": _CURSOR,
@@ -267,8 +271,14 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
         return to_wire(await self._stream.append_batch([parse_event(event) for event in events]))
 
     async def read(self, options: Any = None) -> Any:
-        """Return the events between two cursors, both exclusive."""
+        """Return the events between two cursors, both exclusive.
+
+        With ``maxBytes`` (ours) a page of them, ``{events, rest}``: no more than about so many bytes of text, but one
+        event at the least. ``rest`` holds the cursors to go on with, or is ``null``.
+        """
         given = parse_options(options, _READ, "read")
+        if "maxBytes" in given:
+            return await self._read_page(given, given["maxBytes"])
         return to_wire(
             await self._stream.read(
                 after_offset=_cursor(given.get("afterOffset", "start")),
@@ -278,6 +288,29 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
                 presence=given.get("presence", True),
             )
         )
+
+    async def _read_page(self, given: dict[str, Any], max_bytes: int) -> Any:
+        # What is appended meanwhile is not of this reading, or it might never end.
+        end = (await self._stream.get_state(presence=given.get("presence", True))).event_count + 1
+        before = _cursor(given.get("beforeOffset", "end"))
+        if isinstance(before, int):
+            end = min(before, end)
+        limit = min(given.get("limit", _PAGE_EVENTS), _PAGE_EVENTS)
+        events = await self._stream.read(
+            after_offset=_cursor(given.get("afterOffset", "start")),
+            before_offset=end if before != "start" else before,
+            event_types=given.get("eventTypes"),
+            limit=limit,
+            presence=False,
+        )
+        is_whole = len(events) < limit
+        page = rpc.prepare(to_wire(events))
+        while len(page.text) > max_bytes and len(events) > 1:
+            is_whole = False
+            events = events[: max(1, len(events) * max_bytes // len(page.text))]
+            page = rpc.prepare(to_wire(events))
+        is_over = is_whole or not events or events[-1].offset >= end - 1
+        return {"events": page, "rest": None if is_over else {"afterOffset": events[-1].offset, "beforeOffset": end}}
 
     async def get_state(self, options: Any = None) -> Any:
         """Return the public state."""

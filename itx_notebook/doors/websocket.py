@@ -46,6 +46,8 @@ __all__ = ["Authenticator", "OwnerOnly", "Page", "door_options", "serve_deployme
 
 _JSON: Final = (("Content-Type", "application/json"),)
 _COOKIE_BODY_MAX: Final = 4096
+_OPTIONS: Final = rpc.Options(limits=rpc.Limits(max_outbound_bytes=64 * 1024 * 1024))
+"""An answer may be as large as a message may be: an event of 20 MiB can be read. Subscribers are kept far below it."""
 
 Page = Callable[[rpc.HandshakeRequest], Awaitable[rpc.PostAnswer]]
 """Answers a GET of one path; raises ``Refusal``."""
@@ -122,7 +124,7 @@ async def serve_deployment(
 
 def door_options(options: rpc.Options | None = None) -> rpc.Options:
     """How the sessions of a door behave: `options`, and every error that leaves carries a code."""
-    return replace(options or rpc.Options(), on_send_error=tag_outbound_error)
+    return replace(options or _OPTIONS, on_send_error=tag_outbound_error)
 
 
 def _main_of(request: rpc.HandshakeRequest) -> Any:

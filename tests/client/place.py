@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from itx_notebook import capnweb as rpc
-from itx_notebook.client.connection import Connection
+from itx_notebook.client.connection import SESSION_OPTIONS, Connection
 from itx_notebook.doors.websocket import door_options
 from itx_notebook.testing.clock import FakeClock, settle
 
@@ -39,7 +39,7 @@ class Place:
             if isinstance(outcome, Exception):
                 raise outcome
             await outcome.wait()
-        near, far = rpc.memory_pair(None, self._make_main(), right_options=door_options())
+        near, far = rpc.memory_pair(None, self._make_main(), options=SESSION_OPTIONS, right_options=door_options())
         self.pairs.append((near, far))
         return near
 
