@@ -37,6 +37,8 @@ _OPEN_TIMEOUT: Final = 30.0
 """Seconds to wait for a connection when it is opened. Afterwards there is no limit: it waits until there is one."""
 _FIRST_BATCH_TIMEOUT: Final = 5.0
 """Seconds for the batch that every subscription gets at once. From then on it is known where a live one begins."""
+_LOOK_INTERVAL: Final = 30.0
+"""Seconds of silence after which the stream is asked whether it still delivers (the June client's figure)."""
 _FAREWELL_TIMEOUT: Final = 5.0
 _FIRST_RETRY: Final = 1.0
 _LAST_RETRY: Final = 15.0
@@ -89,6 +91,8 @@ class Following:
         self._state: StreamState | None = None
         self._life: str | None = None
         self._has_begun = False
+        # The highest offset of the stream that a batch has told of.
+        self._head = 0
         self._queue: deque[StreamEventBatch] = deque()
         self._waiting_events = self._waiting_bytes = 0
         self._draining: asyncio.Task[None] | None = None
@@ -170,7 +174,7 @@ class Following:
             if not self._opened.done():
                 await self._wait_for_first_batch(this)
                 self._opened.set_result(None)
-            await this.over.wait()
+            await self._watch(this, stub, subscription)
             if this.is_let_go and epoch.session.error is None:
                 await self._ask_why(subscription)
         finally:
@@ -194,6 +198,32 @@ class Following:
         with suppress(TimeoutError):
             async with within(self._connection.clock, _FIRST_BATCH_TIMEOUT):
                 await this.begun.wait()
+
+    async def _watch(self, this: _Round, stub: Any, subscription: Any) -> None:
+        """Wait for the end of a round, and look now and then whether it ended without a word."""
+        while not this.over.is_set():
+            head = self._head
+            with suppress(TimeoutError):
+                async with within(self._connection.clock, _LOOK_INTERVAL):
+                    await this.over.wait()
+                return
+            # Only a stream that was quiet is asked; a slow answer must not be taken for a stall.
+            if self._head == head and not await self._is_served(stub, subscription, head) and self._head == head:
+                this.end()
+
+    async def _is_served(self, stub: Any, subscription: Any, head: int) -> bool:
+        try:
+            return bool(await subscription.ping())
+        except (rpc.RemoteError, rpc.RemoteThrown):
+            pass
+        # The June engine cannot say; but offsets are dense, so its count of events tells what should have come.
+        if self._is_filtered:
+            return True
+        try:
+            state = await stub.getState()
+        except (rpc.RemoteError, rpc.RemoteThrown):
+            return True
+        return not isinstance(state, dict) or not isinstance(count := state.get("eventCount"), int) or count <= head
 
     async def _ask_why(self, subscription: Any) -> None:
         """The other end has let go of the subscription: end as it did, or begin another round."""
@@ -220,6 +250,7 @@ class Following:
         except msgspec.ValidationError as error:
             self._fail(ItxError(f"The stream sent what is not a batch of events: {error}.", code="INTERNAL"))
             return
+        self._head = batch.stream_max_offset
         fresh = self._take_state(batch) if self._is_state_only else self._take_events(this, batch)
         this.begun.set()
         if fresh is None:

@@ -107,3 +107,11 @@ async def _harm(proxy: Proxy) -> None:
         proxy.harmed.clear()
         proxy.harm = "half-close" if proxy.harm == "abort" else "abort"
         proxy.harm_at = proxy.frames + 37
+
+
+def test_suite_runs_over_every_way() -> None:
+    ways = {TestEmbedded, TestGuest, TestSocket, TestProxied}
+    tests = [name for name in dir(HandleConformance) if name.startswith("test_")]
+    assert len(tests) > 25
+    for way in ways:
+        assert [name for name in tests if getattr(way, name) is not getattr(HandleConformance, name)] == []

@@ -149,6 +149,10 @@ class Peer:
         self.cursors: list[Any] = []
         self.ears: list[Any] = []
         self.refusals: list[Exception] = []
+        self.head = 0
+        self.looks = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.place = Place(lambda: PeerStream(self))
         self.connection = self.place.connect(clock)
 
@@ -171,7 +175,7 @@ class PeerSubscription(rpc.RpcTarget):
     def unsubscribe(self) -> None: ...
 
 
-class PeerStream(rpc.RpcTarget):
+class PeerStream(rpc.RpcTarget, naming="camel"):
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
 
@@ -179,6 +183,11 @@ class PeerStream(rpc.RpcTarget):
 
     def read(self, options: Any) -> Any:
         return [{"createdAt": "a"}]
+
+    async def get_state(self) -> Any:
+        self._peer.looks += 1
+        await self._peer.gate.wait()
+        return batch(head=self._peer.head)["state"]
 
     def subscribe(self, ear: Any, options: Any) -> Any:
         if self._peer.refusals:
@@ -267,6 +276,50 @@ async def test_a_stream_that_sends_no_first_batch_is_followed_all_the_same(
     assert peer.cursors == ["end"]
     await peer.send(batch(7))
     assert seen.offsets == [7]
+    await following.unsubscribe()
+
+
+async def test_a_stream_that_ends_delivery_without_a_word_is_found_out(
+    peer: Peer, seen: Seen, clock: FakeClock
+) -> None:
+    following, opening = await peer.follow(seen)
+    await peer.send(batch(1, 2))
+    await opening
+    peer.head = 2
+    await clock.advance(30 * 3)
+    # It is quiet, and rightly so.
+    assert (peer.looks, peer.cursors) == (3, [0])
+    peer.head = 4
+    await clock.advance(30)
+    assert peer.cursors == [0, 2]
+    await peer.send(batch(3, 4))
+    assert seen.offsets == [1, 2, 3, 4]
+    await following.unsubscribe()
+    await clock.advance(90)
+    assert peer.looks == 4
+
+
+async def test_a_delivery_during_the_look_is_no_stall(peer: Peer, seen: Seen, clock: FakeClock) -> None:
+    following, opening = await peer.follow(seen)
+    await peer.send(batch(1))
+    await opening
+    peer.head = 3
+    peer.gate.clear()
+    await clock.advance(30)
+    await peer.send(batch(2, 3))
+    peer.gate.set()
+    await settle()
+    assert peer.cursors == [0]
+    await following.unsubscribe()
+
+
+async def test_a_filter_that_skips_all_is_no_stall(peer: Peer, seen: Seen, clock: FakeClock) -> None:
+    following, opening = await peer.follow(seen, eventTypes=["t"])
+    await peer.send(batch(1))
+    await opening
+    peer.head = 9
+    await clock.advance(90)
+    assert (peer.cursors, peer.looks) == ([0], 0)
     await following.unsubscribe()
 
 
