@@ -73,7 +73,13 @@ class NotebookItx(Itx):
         return self._loader.link
 
     def tree(
-        self, path: str = "/", *, expand: Iterable[str] = (), select: str | None = None, height: int = 420
+        self,
+        path: str = "/",
+        *,
+        expand: Iterable[str] = (),
+        select: str | None = None,
+        height: int = 420,
+        read_only: bool = False,
     ) -> StreamTreeBrowser | InlineError:
         """Show the stream tree, live.
 
@@ -90,6 +96,8 @@ class NotebookItx(Itx):
             The current path; the way to it is opened.
         height : int
             Maximal height of the list, in CSS pixels.
+        read_only : bool
+            Without the form that appends events; what would write is refused in the kernel as well.
 
         Examples
         --------
@@ -108,7 +116,7 @@ class NotebookItx(Itx):
                 timeout=self._timeout,
                 what="tree()",
             )
-            return StreamTreeBrowser(tree, height=height)
+            return StreamTreeBrowser(tree, height=height, read_only=read_only)
         except Exception as error:
             return InlineError(error, doing=f"The stream tree of {self._project.slug} could not be shown")
 

@@ -257,6 +257,7 @@ def test_handle_completes_to_its_methods() -> None:
         ({"expand": ["/a", "B"]}, "Stream path"),
         ({"select": ""}, "Stream path is required."),
         ({"height": 3}, "height"),
+        ({"read_only": "yes"}, "read_only"),
     ],
     ids=str,
 )

@@ -73,6 +73,9 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         What is searched for; may be observed and set. Empty: no search.
     height : int
         Maximal height of the list, in CSS pixels.
+    read_only : bool
+        Whether nothing can be written from the browser; the kernel refuses it too. May be set at any time. Python's own
+        handles write as ever.
     """
 
     _esm = _read_static("tree.js")
@@ -80,17 +83,18 @@ class StreamTreeBrowser(anywidget.AnyWidget):
 
     snapshot = traitlets.Dict().tag(sync=True)
     height = traitlets.Int(_DEFAULT_HEIGHT, min=60).tag(sync=True)
+    read_only = traitlets.Bool(False).tag(sync=True)  # noqa: FBT003  # the default has no name
     filter = traitlets.Unicode("")
     selected_path = traitlets.Unicode(None, allow_none=True)
 
-    def __init__(self, tree: LiveTree, *, height: int = _DEFAULT_HEIGHT) -> None:
+    def __init__(self, tree: LiveTree, *, height: int = _DEFAULT_HEIGHT, read_only: bool = False) -> None:
         self._tree = tree
         # Until the comm is open there is nobody to send to; get_state() answers from the tree from the start.
         self._is_connected = False
         self._has_front_end = False
         self._sent_seq = tree.seq
         self._page: asyncio.Task[None] | None = None
-        super().__init__(height=height, selected_path=tree.get_snapshot().selected)
+        super().__init__(height=height, read_only=read_only, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
         self.observe(self._on_selected_path, "selected_path")
         self.observe(self._on_filter, "filter")

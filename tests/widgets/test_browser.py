@@ -55,15 +55,15 @@ def test_browser_opens_with_the_live_snapshot(itx: NotebookItx, wire: FakeComm) 
     assert (snapshot["version"], snapshot["seq"], snapshot["root"]) == (1, 0, "/")
     assert snapshot["nodes"]["/"]["count"] == _get_count(itx, "/")
     assert snapshot["nodes"]["/"]["children"] == ["agents", "orders"]
-    assert wire.opening["height"] == 420
+    assert (wire.opening["height"], wire.opening["read_only"]) == (420, False)
     assert wire.opening["_esm"] == (Path(browser_module.__file__).parent / "static" / "tree.js").read_text()
 
 
 def test_browser_of_some_options_paints_them_at_once(itx: NotebookItx) -> None:
-    browser = itx.tree(expand=["/agents"], select="/agents/a", height=100)
+    browser = itx.tree(expand=["/agents"], select="/agents/a", height=100, read_only=True)
     assert isinstance(browser, StreamTreeBrowser)
     state = FakeComm.all[-1].opening
-    assert (state["height"], browser.selected_path) == (100, "/agents/a")
+    assert (state["height"], state["read_only"], browser.selected_path) == (100, True, "/agents/a")
     assert state["snapshot"]["expanded"] == ["/", "/agents"]
     assert state["snapshot"]["selected"] == "/agents/a"
     assert sorted(state["snapshot"]["nodes"]) == ["/", "/agents", "/agents/a"]

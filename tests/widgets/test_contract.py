@@ -119,7 +119,7 @@ def test_front_end_reads_no_trait_but_the_synced_ones() -> None:
         for name, trait in StreamTreeBrowser.class_own_traits().items()
         if trait.metadata.get("sync") and not name.startswith("_")
     }
-    assert own == {"snapshot", "height"}
+    assert own == {"snapshot", "height", "read_only"}
     sources = "".join(path.read_text() for path in JS.rglob("*.ts*"))
     read = set(re.findall(r"""model\.(?:get|on)\(\s*["'](?:change:)?(\w+)["']""", sources))
     assert {"snapshot"} <= read
