@@ -1,6 +1,7 @@
-"""Reads ahead of what is open, where a search or an order needs it: a little at a time, in silence, up to a limit.
+"""Reads ahead of what is open, where a search or an order needs it, and finds out when streams were last written to.
 
-Apart from the watches because nothing here lasts: a node is read once, and followed only when it comes into view.
+A little at a time, in silence, up to a limit. Apart from the watches because nothing here lasts: a node is read once,
+and followed only when it comes into view.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from itx_notebook.errors import ItxError
 __all__ = ["EXPLORE_LIMIT", "Explorer"]
 
 EXPLORE_LIMIT: Final = 1_000
-"""Streams read ahead by one tree at the most: a search must not read a project of a million streams to its end."""
+"""Streams read ahead by one tree at the most, and as many newest events: a search must not read a project of a million
+streams to its end."""
 _AT_ONCE: Final = 16
 
 
@@ -28,7 +30,7 @@ class Explored(Protocol):
         """Paths to read next that are not among `passed`."""
         ...
 
-    def get_undated(self, passed: Collection[str], limit: int) -> list[tuple[str, int]]:
+    def get_undated(self, passed: Collection[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
         """Paths, and their newest offsets, of which nobody knows when they were written."""
         ...
 
@@ -40,8 +42,8 @@ class Explored(Protocol):
         """The view to ask."""
         ...
 
-    def note_active(self, path: str, active_at: int) -> None:
-        """Take notice of when a stream was last written to, in milliseconds."""
+    def note_active(self, path: str, offset: int, active_at: int) -> None:
+        """Take notice of when the event at `offset`, the newest a moment ago, was written, in milliseconds."""
         ...
 
 
@@ -51,12 +53,12 @@ class Explorer:
     def __init__(self, tree: Explored) -> None:
         self._tree = tree
         self._asked: set[str] = set()
-        self._dated: set[str] = set()
+        self._dated: set[tuple[str, int]] = set()
         self._task: asyncio.Task[None] | None = None
 
     def wake(self) -> None:
         """Go on if there is something to read and nothing is being read."""
-        if self._task is None and self._next():
+        if self._task is None and (self._next() or self._next_undated()):
             self._task = asyncio.get_running_loop().create_task(self._run(), context=contextvars.Context())
 
     def close(self) -> None:
@@ -79,7 +81,7 @@ class Explorer:
                     self._asked.update(paths)
                     await self._tree.read(paths)
                 elif undated := self._next_undated():
-                    self._dated.update(path for path, _ in undated)
+                    self._dated.update(undated)
                     await asyncio.gather(*(self._date(path, offset) for path, offset in undated))
                 else:
                     return
@@ -92,4 +94,4 @@ class Explorer:
             stream = (await self._tree.get_itx()).streams.get(path)
             event = await stream.get_event(offset, idempotency_key=None)
             if event is not None:
-                self._tree.note_active(path, round(datetime.fromisoformat(event.created_at).timestamp() * 1000))
+                self._tree.note_active(path, offset, round(datetime.fromisoformat(event.created_at).timestamp() * 1000))

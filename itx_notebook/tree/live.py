@@ -194,6 +194,12 @@ class LiveTree:
         """Open the way to `path` and bring it into view."""
         self._change(lambda model: model.reveal(path))
 
+    def look(self, path: str | None) -> None:
+        """Follow `path` although no row wants it, in place of what was looked at before; try again what failed."""
+        self._change(lambda model: model.look(path))
+        if path is not None and (watch := self._watches.get(path)) is not None:
+            watch.retry()
+
     def set_filter(self, text: str) -> None:
         """Search for `text`: what it needs to know and is not open is read ahead, up to a limit."""
         self._change(lambda model: model.set_filter(text))
@@ -255,12 +261,16 @@ class LiveTree:
 
     def _take_result(self, path: str, state: QueryState[StreamState]) -> None:
         """Let the tree say what the cache knows of a stream."""
-        node = _make_node(state, self._model.nodes.get(path), is_watched=path in self._watches)
+        watch = self._watches.get(path)
+        is_current = watch is not None and watch.is_current
+        node = _make_node(state, self._model.nodes.get(path), is_current=is_current)
         with self._lock:
             had = self._model.nodes.get(path)
             self._model.set_node(path, node)
         if had is None or had.child_paths is not node.child_paths:
             self._follow_wanted()
+        elif self._is_open and node.count and node.active_at is None:
+            self._explorer.wake()
 
     def on_result(self, path: str, state: QueryState[StreamState]) -> None:
         """A watch's cache entry changed."""
@@ -346,8 +356,8 @@ class LiveTree:
         """What the search or the order asks about and is not known; none of `passed`."""
         return self._model.get_unread(passed, limit)
 
-    def get_undated(self, passed: Collection[str], limit: int) -> list[tuple[str, int]]:
-        """Nodes whose newest event's time the order asks for, with its offset; none of `passed`."""
+    def get_undated(self, passed: Collection[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
+        """Nodes whose newest event's time is to be told and is not known, with its offset; none of `passed`."""
         return self._model.get_undated(passed, limit)
 
     async def read(self, paths: list[str]) -> None:
@@ -355,10 +365,10 @@ class LiveTree:
         await self._read(paths, _RETRY_MAX)
         self._begin_frame()
 
-    def note_active(self, path: str, active_at: int) -> None:
-        """A stream's newest event was written then."""
+    def note_active(self, path: str, offset: int, active_at: int) -> None:
+        """The event at `offset`, a stream's newest if it still is, was written then."""
         with self._lock:
-            self._model.set_active(path, active_at)
+            self._model.set_active(path, offset, active_at)
         self._begin_frame()
 
     # -- for the watches ---------------------------------------------------------------------------------------------
@@ -384,9 +394,16 @@ class LiveTree:
 
 
 class _Watch:
-    """One wanted node: its cache entry, and once that has data a silent subscription that keeps it current."""
+    """One wanted node: its cache entry, and once that has data a silent subscription that keeps it current.
+
+    Attributes
+    ----------
+    is_current : bool
+        Whether the subscription has delivered, so that what comes from now on is of now.
+    """
 
     def __init__(self, tree: LiveTree, path: str) -> None:
+        self.is_current = False
         self._tree = tree
         self._path = path
         self._observer: QueryObserver[StreamState] | None = None
@@ -423,6 +440,11 @@ class _Watch:
         if not task.cancelled() and (error := task.exception()) is not None:
             _log.error("following %s failed", self._path, exc_info=error)
 
+    def _on_batch(self, batch: StreamEventBatch) -> Awaitable[object] | None:
+        taken = self._tree.on_batch(self._path, batch)
+        self.is_current = True
+        return taken
+
     async def _follow(self) -> None:
         """Keep a silent subscription open. What is refused is left to the row's retry."""
         delay = _RETRY_FIRST
@@ -436,8 +458,9 @@ class _Watch:
                 self._tree.note_cut_off(self._path, str(error))
             else:
                 try:
+                    self.is_current = False
                     subscription = await stream.subscribe(
-                        lambda batch: self._tree.on_batch(self._path, batch),
+                        self._on_batch,
                         after_offset="end",
                         events=False,
                         presence=False,
@@ -461,7 +484,7 @@ class _Watch:
             delay = min(2 * delay, _RETRY_MAX)
 
 
-def _make_node(state: QueryState[StreamState], old: Node | None, *, is_watched: bool) -> Node:
+def _make_node(state: QueryState[StreamState], old: Node | None, *, is_current: bool) -> Node:
     """The row for what the cache knows: data first, error second, and children kept while an answer is awaited."""
     error = None if state.error is None else make_node_error(state.error)
     data = state.data
@@ -469,7 +492,7 @@ def _make_node(state: QueryState[StreamState], old: Node | None, *, is_watched: 
     if isinstance(data, StreamState):
         if old is not None and old.count is not None and old.count < data.event_count:
             # Between two looks at a stream nobody watched, its events may have come at any time.
-            active_at = state.data_updated_at_ms if is_watched else None
+            active_at = state.data_updated_at_ms if is_current else None
         same = old is not None and old.child_paths == data.child_paths
         return Node(
             state="loaded",
@@ -479,4 +502,4 @@ def _make_node(state: QueryState[StreamState], old: Node | None, *, is_watched: 
             updated_at=state.data_updated_at_ms,
             active_at=active_at,
         )
-    return Node(state="loading" if error is None else "error", error=error, active_at=active_at)
+    return Node(state="loading" if error is None else "error", error=error)

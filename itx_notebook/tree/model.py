@@ -30,6 +30,8 @@ class TreeModel:
         Paths that are open, also below a closed one.
     selected : str or None
         The current path.
+    looked : str or None
+        A path that somebody looks at apart from the rows: a list of its children is open.
     filter : str
         What is searched for.
     sort : {"name", "activity", "count"}
@@ -43,6 +45,7 @@ class TreeModel:
         self.nodes: dict[str, Node] = {}
         self.expanded: set[str] = {root}
         self.selected: str | None = None
+        self.looked: str | None = None
         self.filter = ""
         self.sort: Sort = "name"
         self.connection = connection
@@ -100,9 +103,16 @@ class TreeModel:
         if sort != self.sort:
             self.sort = self._patch["sort"] = sort
 
-    def set_active(self, path: str, active_at: int) -> None:
-        """Note when the newest event of a known node was written."""
-        if (node := self.nodes.get(path)) is not None:
+    def look(self, path: str | None) -> None:
+        """Want `path` known and followed beside what the rows want, and no longer what was looked at before.
+
+        Nobody's view changes by it, so no patch tells of it.
+        """
+        self.looked = path
+
+    def set_active(self, path: str, offset: int, active_at: int) -> None:
+        """Note when the event at `offset` was written, if it is still the newest one of a known node."""
+        if (node := self.nodes.get(path)) is not None and node.count == offset:
             self.set_node(path, msgspec.structs.replace(node, active_at=active_at))
 
     def set_connection(self, connection: Connection) -> None:
@@ -127,10 +137,14 @@ class TreeModel:
         return patch
 
     def get_wanted(self) -> list[str]:
-        """The paths to ask for and to watch: the root, the way to the current path, and what is open and visible."""
+        """The paths to ask for and to watch: the root, the way to the current path, and what is open and visible.
+
+        Also the one that is looked at.
+        """
         wanted = dict.fromkeys([self.root, *self._get_way_to(self.selected)])
-        if self.selected is not None and self._is_inside(self.selected):
-            wanted[self.selected] = None
+        for path in (self.selected, self.looked):
+            if path is not None and self._is_inside(path):
+                wanted[path] = None
         wanted.update(dict.fromkeys(path for path in sorted(self.expanded) if self._is_visible(path)))
         return list(wanted)
 
@@ -154,15 +168,19 @@ class TreeModel:
         unread = (path for path in candidates if path not in passed and path not in self.nodes)
         return list(itertools.islice(unread, limit))
 
-    def get_undated(self, passed: Collection[str], limit: int) -> list[tuple[str, int]]:
-        """Visible nodes whose newest event's time the order needs, with its offset; none of `passed`."""
-        if self.sort != "activity":
+    def get_undated(self, passed: Collection[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
+        """Nodes of which nobody knows when they were last written to, with their newest offset; none of `passed`.
+
+        Those that are followed, whose rows say it; all visible ones where the order needs it.
+        """
+        if limit <= 0:
             return []
+        paths = [path for path, _ in self.get_visible()] if self.sort == "activity" else self.get_wanted()
         undated = (
             (path, node.count)
-            for path, _ in self.get_visible()
-            if path not in passed and (node := self.nodes.get(path)) is not None and node.count
-            if node.active_at is None
+            for path in paths
+            if (node := self.nodes.get(path)) is not None and node.count and node.active_at is None
+            if (path, node.count) not in passed
         )
         return list(itertools.islice(undated, limit))
 

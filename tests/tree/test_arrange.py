@@ -62,11 +62,12 @@ def test_order_by_activity_asks_when_and_puts_the_newest_first() -> None:
     model.expand("/agents")
     model.set_sort("activity")
     assert dict(model.get_undated((), 9)) == {"/": 9, "/agents": 2, "/agents/pigs": 5, "/agents/cows": 3}
-    model.set_active("/agents/pigs", 100)
-    model.set_active("/agents/cows", 200)
-    model.set_active("/unknown", 300)
+    model.set_active("/agents/pigs", 5, 100)
+    model.set_active("/agents/cows", 3, 200)
+    model.set_active("/unknown", 1, 300)
+    model.set_active("/", 8, 300)
     assert [path for path, _ in model.get_visible()][2:4] == ["/agents/cows", "/agents/pigs"]
-    assert model.get_undated({"/"}, 9) == [("/agents", 2)]
+    assert model.get_undated({("/", 9), ("/agents", 1)}, 9) == [("/agents", 2)]
 
 
 def test_rows_of_equal_rank_stand_by_name() -> None:

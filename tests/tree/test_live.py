@@ -471,3 +471,54 @@ async def test_order_by_activity_dates_the_visible_streams(world: World) -> None
         after_offset="start", before_offset="end", event_types=None, limit=None, presence=False
     )
     assert dated["/orders"] == round(datetime.fromisoformat(newest[-1].created_at).timestamp() * 1000)
+
+
+async def test_path_that_is_looked_at_is_read_and_followed_until_another_is(world: World) -> None:
+    view = await world.open_view()
+    view.tree.look("/agents")
+    await world.settle()
+    await world.pass_frames()
+    assert view.state["nodes"]["/agents"]["children"] == ["a", "b"]
+    assert view.state["expanded"] == ["/"], "looking opens nothing"
+    await world.append("/agents/c")
+    await world.pass_frames()
+    assert view.state["nodes"]["/agents"]["children"] == ["a", "b", "c"]
+    view.tree.look(None)
+    await world.append("/agents/d")
+    await world.pass_frames()
+    assert view.state["nodes"]["/agents"]["children"] == ["a", "b", "c"]
+    view.check()
+
+
+async def test_rows_that_are_followed_know_when_they_were_last_written_to(world: World) -> None:
+    tree = world.make_tree(expand=["/orders"])
+    await tree.prefetch()
+    view = View(tree, world.clock)
+    tree.open()
+    await world.settle()
+    await world.pass_frames(4)
+    stream = await world.get_stream("/orders")
+    newest = await stream.get_event(await world.get_count("/orders"), idempotency_key=None)
+    assert newest is not None
+    written_at = round(datetime.fromisoformat(newest.created_at).timestamp() * 1000)
+    assert view.state["nodes"]["/orders"]["active_at"] == written_at
+    await world.append("/orders")
+    await world.pass_frames()
+    assert view.state["nodes"]["/orders"]["active_at"] == world.clock.now_ms() - 80
+    view.check()
+
+
+async def test_events_of_a_time_when_nobody_followed_are_dated_by_the_newest_of_them(world: World) -> None:
+    view = await world.open_view(expand=["/orders"])
+    view.tree.collapse("/orders")
+    await world.append("/orders", 2)
+    await world.clock.advance(3600)
+    view.tree.expand("/orders")
+    await world.settle()
+    await world.pass_frames(4)
+    node = view.state["nodes"]["/orders"]
+    stream = await world.get_stream("/orders")
+    newest = await stream.get_event(node["count"], idempotency_key=None)
+    assert newest is not None
+    assert node["active_at"] == round(datetime.fromisoformat(newest.created_at).timestamp() * 1000)
+    view.check()

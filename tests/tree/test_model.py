@@ -241,7 +241,13 @@ _changes: st.SearchStrategy[Callable[[TreeModel], None]] = st.one_of(
     st.builds(lambda text: lambda model: model.set_filter(text), st.sampled_from(["", "a", "/a/x", "none"])),
     st.builds(lambda path: lambda model: model.reveal(path), _paths),
     st.builds(lambda sort: lambda model: model.set_sort(sort), st.sampled_from(SORTS)),
-    st.builds(lambda path, at: lambda model: model.set_active(path, at), _paths, st.integers(0, 3)),
+    st.builds(
+        lambda path, offset, at: lambda model: model.set_active(path, offset, at),
+        _paths,
+        st.integers(0, 3),
+        st.integers(0, 3),
+    ),
+    st.builds(lambda path: lambda model: model.look(path), _paths),
     st.builds(
         lambda state, since, detail: lambda model: model.set_connection(Connection(state, since, detail)),
         st.sampled_from(["live", "reconnecting", "closed"]),
