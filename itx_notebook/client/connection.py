@@ -275,6 +275,9 @@ class Connection:
         """Close it for good. Who waits is told. Repeating is harmless."""
         if self._status == "closed":
             return
+        epoch, self._epoch = self._epoch, None
+        if epoch is not None:
+            epoch.lost.set()
         self._set_status("closed")
         dialling, self._dialling = self._dialling, None
         _cancel(dialling)
@@ -282,9 +285,7 @@ class Connection:
         waiting, self._waiting = self._waiting, None
         if waiting is not None and not waiting.done():
             waiting.set_exception(self._make_closed())
-        epoch, self._epoch = self._epoch, None
         if epoch is not None:
-            epoch.lost.set()
             await epoch.session.close()
 
     def _make_closed(self) -> ItxConnectionError:

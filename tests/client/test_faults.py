@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,25 +21,7 @@ from itx_notebook.doors.websocket import OwnerOnly, serve_deployment
 from itx_notebook.types import Event
 from tests.client.conftest import Seen
 from tests.client.proxy import Harm, Proxy, jitter, open_proxy
-from tests.support import OtherProcess
-
-
-class Truth:
-    """Checks at every change that the status says what is so."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.statuses: list[str] = []
-        connection.subscribe_status(self._check)
-
-    def _check(self, status: str) -> None:
-        self.statuses.append(status)
-        self.check()
-
-    def check(self) -> None:
-        epoch = self._connection.epoch
-        is_there = epoch is not None and epoch.session.error is None and not epoch.lost.is_set()
-        assert (self._connection.status == "connected") == is_there
+from tests.client.truth import Truth
 
 
 class Line:
@@ -129,19 +111,25 @@ async def test_a_wire_that_is_harmed_at_any_frame_loses_and_repeats_nothing(line
     connection = await line.connect()
     await work(connection, "/whole")
     await connection.close()
-    count = proxy.frames
-    assert count > 30
+    whole = proxy.frames
     proxy.harm = harm
-    for index in range(1, count + 1):
+    # Each index once, from the first frame on, until a session ends before it is reached.
+    for index in itertools.count(1):
         proxy.frames, proxy.harm_at = 0, index
+        proxy.harmed.clear()
         before = proxy.connections
         connection = await line.connect()
         async with asyncio.timeout(20):
             _, _, truth = await work(connection, f"/harmed-{harm}-{index}")
         await connection.close()
+        truth.check()
         if proxy.connections > before + 1:
             assert "reconnecting" in truth.statuses
         assert truth.statuses[-1] == "closed"
+        if not proxy.harmed.is_set():
+            break
+    # How many frames there are varies with what leaves together.
+    assert index > 0.8 * whole > 30
 
 
 async def test_a_slow_wire_changes_nothing(line: Line) -> None:
@@ -226,80 +214,3 @@ async def test_many_connections_come_back_after_one_cut(line: Line) -> None:
         await asyncio.gather(*(each.ready() for each in connections))
     assert {each.status for each in connections} == {"connected"}
     await asyncio.gather(*(each.close() for each in connections))
-
-
-SERVE = """
-import asyncio, sys
-from pathlib import Path
-from itx_notebook.doors import Deployment
-from itx_notebook.doors.websocket import OwnerOnly, serve_deployment
-
-async def main():
-    deployment = await Deployment.open(Path(sys.argv[1]))
-    if deployment.directory.try_get("demo") is None:
-        await deployment.directory.create("demo")
-    async with serve_deployment(deployment, OwnerOnly(), port=int(sys.argv[2])) as server:
-        print(server.port, flush=True)
-        await asyncio.Event().wait()
-
-asyncio.run(main())
-"""
-
-
-async def kill_and_restart(home: Path, kills: int) -> float:
-    """Append and follow while the server is killed so often; the longest time to the next acknowledgement."""
-    loop = asyncio.get_running_loop()
-    server = OtherProcess(SERVE, str(home), "0")
-    port = await asyncio.to_thread(server.hear)
-
-    async def dial(_: bool) -> rpc.Session:
-        return await rpc.open_session(f"ws://127.0.0.1:{port}/api/itx")
-
-    connection = Connection(dial, location="killed", clock=SystemClock(), first_delay=0.02, last_delay=0.1)
-    truth = Truth(connection)
-    stream = (await RemoteItx(connection).projects.get("demo")).streams.get("/killed")
-    seen = Seen()
-    following = await stream.subscribe(seen, presence=False)
-    acknowledged: list[Any] = []
-    enough = asyncio.Event()
-    is_over = False
-
-    async def write() -> None:
-        while not is_over:
-            number = len(acknowledged)
-            acknowledged.append(await stream.append(Event(type="demo.n", payload=number, idempotency_key=f"k{number}")))
-            truth.check()
-            enough.set()
-
-    writing = asyncio.ensure_future(write())
-    slowest = 0.0
-    for kill in range(kills):
-        while len(acknowledged) < 20 * (kill + 1):
-            enough.clear()
-            await enough.wait()
-        await asyncio.to_thread(server.kill)
-        await asyncio.to_thread(server.end)
-        server = OtherProcess(SERVE, str(home), port)
-        assert await asyncio.to_thread(server.hear) == port
-        begun = loop.time()
-        enough.clear()
-        await enough.wait()
-        slowest = max(slowest, loop.time() - begun)
-    is_over = True
-    await writing
-    await seen.until_type("demo.n", len(acknowledged))
-    await following.unsubscribe()
-    stored = await stream.read(presence=False)
-    await connection.close()
-    await asyncio.to_thread(server.kill)
-    await asyncio.to_thread(server.end)
-    mine = [event for event in stored if event.type == "demo.n"]
-    assert [event.payload for event in mine] == list(range(len(acknowledged)))
-    assert mine == acknowledged
-    assert [event.offset for event in stored] == list(range(1, len(stored) + 1))
-    assert seen.events == stored[: len(seen.events)]
-    return slowest
-
-
-async def test_a_server_that_is_killed_five_times_loses_nothing(tmp_path: Path) -> None:
-    assert await kill_and_restart(tmp_path / "killed", 5) < 5
