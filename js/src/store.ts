@@ -70,6 +70,7 @@ export class TreeStore {
   #saved: Snapshot | null = null;
   #cancelSave: () => void = () => {};
 
+  #isReadOnly = false;
   #notice: NodeError | null = null;
   readonly #listeners = new Set<() => void>();
 
@@ -110,6 +111,16 @@ export class TreeStore {
   /** A trouble of the whole widget, until the next good patch or `dismiss`. */
   get notice(): NodeError | null {
     return this.#notice;
+  }
+
+  /** Is nothing to be written from here? The kernel would refuse it. */
+  get isReadOnly(): boolean {
+    return this.#isReadOnly;
+  }
+
+  set isReadOnly(isReadOnly: boolean) {
+    this.#isReadOnly = isReadOnly;
+    this.#changed();
   }
 
   /** Might a request be answered? */

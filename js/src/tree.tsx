@@ -19,6 +19,9 @@ export default () => {
       const unlisten = listen(model, {
         "change:snapshot": () => opened.load(model.get("snapshot")),
         "msg:custom": (message) => opened.receive(message),
+        "change:read_only": () => {
+          opened.isReadOnly = model.get("read_only") === true;
+        },
         comm_live_update: () => opened.doubt(),
       });
       opened.open();
@@ -53,6 +56,7 @@ function openStore(model: Model): TreeStore {
     save: (snapshot) => model.set("snapshot", snapshot),
   });
   store.load(model.get("snapshot"));
+  store.isReadOnly = model.get("read_only") === true;
   return store;
 }
 
