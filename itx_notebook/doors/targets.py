@@ -2,7 +2,7 @@
 
 Thin by intent. What a peer may do was decided when the view was made; here its arguments are read and its answers
 written, in the originals' camelCase, and nothing else happens. Optional members that a June client does not send
-(``presence``, ``eventTypes``, ``limit``, ``subscriptionKey``) are this product's own.
+(``presence``, ``eventTypes``, ``limit``, ``subscriptionKey``, ``text``) are this product's own.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from itx_notebook._clock import iso_from_ms
 from itx_notebook.doors.inprocess import ServerItx, ServerProjects, ServerStream, ServerStreams
 from itx_notebook.doors.people import People, Token, User
 from itx_notebook.doors.sessions import AuthError
+from itx_notebook.doors.texts import TAKES_TEXTS, format_committed, parse_events
 from itx_notebook.errors import ItxError, get_itx_error_code
 from itx_notebook.streams import CoreState, EventBatch, Subscription
 from itx_notebook.streams.event import parse_event
-from itx_notebook.types import Project
+from itx_notebook.types import Project, StreamEvent
 
 __all__ = [
     "CallbackSink",
@@ -88,7 +89,7 @@ class ItxTarget(rpc.RpcTarget, naming="camel"):
 
     async def describe(self) -> Any:
         """Say what the handle points at."""
-        return to_wire(await self._view.describe())
+        return {**to_wire(await self._view.describe()), TAKES_TEXTS: True}
 
     @property
     def projects(self) -> ProjectsTarget:
@@ -236,6 +237,7 @@ _READ: Final = {
     "limit": (int,),
     "maxBytes": (int,),
     "presence": (bool,),
+    "text": (bool,),
 }
 _PAGE_EVENTS: Final = 1_000
 """Events in a page at the most: it is put together in one go, while every other session waits."""
@@ -247,6 +249,7 @@ _SUBSCRIBE: Final = {
     "events": (bool,),
     "presence": (bool,),
     "subscriptionKey": (str,),
+    "text": (bool,),
 }
 
 
@@ -270,24 +273,28 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
             raise ItxError(f"appendBatch takes a list of events, not {events!r}.", code="BAD_REQUEST")
         return to_wire(await self._stream.append_batch([parse_event(event) for event in events]))
 
+    async def append_text(self, text: Any) -> str:
+        """Append all or none of a JSON text of events; returns that of the committed ones. Ours."""
+        return format_committed(await self._stream.append_batch(parse_events(text)))
+
     async def read(self, options: Any = None) -> Any:
         """Return the events between two cursors, both exclusive.
 
         With ``maxBytes`` (ours) a page of them, ``{events, rest}``: no more than about so many bytes of text, but one
-        event at the least. ``rest`` holds the cursors to go on with, or is ``null``.
+        event at the least. ``rest`` holds the cursors to go on with, or is ``null``. With ``text`` (ours) the events
+        come as one JSON text.
         """
         given = parse_options(options, _READ, "read")
         if "maxBytes" in given:
             return await self._read_page(given, given["maxBytes"])
-        return to_wire(
-            await self._stream.read(
-                after_offset=_cursor(given.get("afterOffset", "start")),
-                before_offset=_cursor(given.get("beforeOffset", "end")),
-                event_types=given.get("eventTypes"),
-                limit=given.get("limit"),
-                presence=given.get("presence", True),
-            )
+        events = await self._stream.read(
+            after_offset=_cursor(given.get("afterOffset", "start")),
+            before_offset=_cursor(given.get("beforeOffset", "end")),
+            event_types=given.get("eventTypes"),
+            limit=given.get("limit"),
+            presence=given.get("presence", True),
         )
+        return _get_form(given)(events)
 
     async def _read_page(self, given: dict[str, Any], max_bytes: int) -> Any:
         # What is appended meanwhile is not of this reading, or it might never end.
@@ -304,11 +311,12 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
             presence=False,
         )
         is_whole = len(events) < limit
-        page = rpc.prepare(to_wire(events))
+        form = _get_form(given)
+        page = rpc.prepare(form(events))
         while len(page.text) > max_bytes and len(events) > 1:
             is_whole = False
             events = events[: max(1, len(events) * max_bytes // len(page.text))]
-            page = rpc.prepare(to_wire(events))
+            page = rpc.prepare(form(events))
         is_over = is_whole or not events or events[-1].offset >= end - 1
         return {"events": page, "rest": None if is_over else {"afterOffset": events[-1].offset, "beforeOffset": end}}
 
@@ -363,9 +371,10 @@ class StreamTarget(rpc.RpcTarget, naming="camel"):
         return rpc.UNDEFINED
 
     async def subscribe(self, on_event_batch: Any, options: Any = None) -> SubscriptionTarget:
-        """Call back with batches after a cursor."""
+        """Call back with batches after a cursor; with ``text`` (ours) each comes as one JSON text."""
         given = parse_options(options, _SUBSCRIBE, "subscribe")
-        return await self._subscribe(CallbackSink(on_event_batch, _public_batch_to_wire), given)
+        make = _public_batch_to_text if given.get("text") else _public_batch_to_wire
+        return await self._subscribe(CallbackSink(on_event_batch, make), given)
 
     async def on_state_change(self, on_state: Any) -> SubscriptionTarget:
         """Call back with the public state, now and after each advance."""
@@ -493,8 +502,17 @@ class SubscriptionTarget(rpc.RpcTarget, naming="camel"):
         return {"message": str(error) or type(error).__name__, "code": get_itx_error_code(error) or "INTERNAL"}
 
 
+def _get_form(given: dict[str, Any]) -> Callable[[list[StreamEvent]], Any]:
+    """How committed events are to be sent, as options say."""
+    return format_committed if given.get("text") else to_wire
+
+
 def _public_batch_to_wire(batch: EventBatch) -> rpc.Prepared:
     return rpc.prepare(to_wire(batch.public))
+
+
+def _public_batch_to_text(batch: EventBatch) -> rpc.Prepared:
+    return rpc.prepare(format_committed(batch.public))
 
 
 def _public_state_to_wire(batch: EventBatch) -> rpc.Prepared:

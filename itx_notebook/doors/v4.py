@@ -195,6 +195,26 @@ class ProjectTarget(rpc.RpcTarget, naming="camel"):
         """Its streams."""
         return NamespaceTarget(self._deployment, self._project.id, self._admission)
 
+    @property
+    def agents(self) -> Any:
+        """Refused: nothing here runs agents. Their streams are streams like others."""
+        raise _not_offered("agents")
+
+    @property
+    def capability_host(self) -> Any:
+        """Refused: nobody's code is run for who calls."""
+        raise _not_offered("capabilityHost")
+
+    @property
+    def processor(self) -> Any:
+        """Refused: a project has no processor of its own here."""
+        raise _not_offered("processor")
+
+    @property
+    def live_state(self) -> Any:
+        """Refused: states come with the batches of a subscription."""
+        raise _not_offered("liveState")
+
 
 class NamespaceTarget(rpc.RpcTarget, naming="camel"):
     """The streams of a project, or the deployment's own."""
@@ -399,6 +419,14 @@ def state_to_v4(state: CoreState, namespace: str) -> dict[str, Any]:
 def _rename_direction(entry: dict[str, Any]) -> dict[str, Any]:
     direction = entry.pop("direction", "inbound")
     return {"subscriptionType": "configured" if direction == "outbound" else "ephemeral", **entry}
+
+
+def _not_offered(name: str) -> ItxError:
+    return ItxError(
+        f'No capability named "{name}": this deployment keeps streams, and runs neither agents nor scripts.',
+        code="NOT_FOUND",
+        details={"capability": name},
+    )
 
 
 def _to_project_id(namespace: str) -> str | None:

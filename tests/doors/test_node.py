@@ -1,12 +1,14 @@
 """The original's client against our doors, in two versions: what it is answered, and every frame that goes to and fro.
 
-The flows are those of June-2026 and of v4. ``tests/capnweb/node/door.mjs`` does what a program of theirs does.
+The flows are those of June-2026 and of v4. ``tests/capnweb/node/door.mjs`` does what a program of theirs does. The
+published ``iterate`` command itself comes in too; ``chat.mjs`` stands for the terminal that it starts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -18,7 +20,7 @@ from itx_notebook import capnweb as rpc
 from itx_notebook.doors import Deployment
 from tests.capnweb.peers import VERSIONS, find_node
 from tests.doors.cases import MEMBER, PROJECT_ID
-from tests.doors.doors import ADMIN_SECRET, open_site
+from tests.doors.doors import ADMIN_SECRET, Site, open_site
 from tests.support import open_deployment
 
 _VOLATILE: Final = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z|[0-9a-f]{8}-[0-9a-f-]{27}|prj_[0-9a-f]{32}")
@@ -187,6 +189,75 @@ async def test_client_of_v4_is_answered_right(demo: Deployment, version: str) ->
     project = demo.directory.try_get("demo")
     assert project is not None
     assert demo.engine.stream(project.id, "/chat").connections == ()
+
+
+CHAT: Final = Path("tests/capnweb/node").resolve()
+
+
+async def chat(site: Site, tmp_path: Path, secrets: dict[str, str], session: dict[str, str] | None) -> tuple[int, str]:
+    """Run the published command ``iterate chat``, whose terminal is a program of ours; its exit status and output."""
+    config = {
+        "osBaseUrl": site.server.url.replace("ws://", "http://"),
+        **({} if session is None else {"session": session}),
+    }
+    (tmp_path / "iterate").mkdir()
+    (tmp_path / "iterate/config.json").write_text(json.dumps({"configs": {"here": config}}))
+    # What the command starts its terminal with.
+    bun = tmp_path / "bun"
+    bun.write_text(f'#!/bin/sh\nexec "{find_node()}" "{CHAT}/chat.mjs" "$@"\n')
+    bun.chmod(0o700)
+    process = await asyncio.create_subprocess_exec(
+        find_node(),
+        CHAT / "node_modules/iterate/bin/iterate.js",
+        "chat",
+        cwd=tmp_path,
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path), "AGENT": "1", **secrets},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode is not None
+    return process.returncode, output.decode()
+
+
+@pytest.mark.parametrize("way", ["secret", "token"])
+async def test_published_command_line_signs_in_finds_its_project_and_uses_streams(
+    demo: Deployment, tmp_path: Path, way: str
+) -> None:
+    project = demo.directory.try_get("demo")
+    assert project is not None
+    await demo.people.create_user("ada")
+    await demo.people.grant("ada", project.id)
+    _, token = await demo.people.create_token("ada")
+    async with open_site(demo) as site:
+        if way == "secret":
+            status, output = await chat(site, tmp_path, {"APP_CONFIG_ADMIN_API_SECRET": ADMIN_SECRET}, None)
+        else:
+            status, output = await chat(site, tmp_path, {}, {"token": token})
+    assert status == 0, output
+    answers = json.loads(output)
+    assert answers["arguments"]["project-id"] == project.id
+    assert answers["principal"] == {"secret": "admin", "token": "user"}[way]
+    assert answers["projects"] == [["demo", "ready"]]
+    assert answers["texts"] == ["first", "second"]
+    assert [offset for offset, _ in answers["seen"]] == list(range(1, len(answers["seen"]) + 1))
+    assert [name for _, name in answers["seen"] if name.startswith("chat.")] == ["chat.said", "chat.said", "chat.done"]
+    assert answers["waited"] == "chat.done"
+    assert answers["count"] >= len(answers["seen"])
+    assert answers["streams"] == ["/", "/agents", "/agents/onboarding"]
+    # What is not offered is refused by name, and at once.
+    reason = "this deployment keeps streams, and runs neither agents nor scripts."
+    assert answers["refused"] == [
+        ["NOT_FOUND", f'No capability named "{name}": {reason}']
+        for name in ("agents", "capabilityHost", "processor", "liveState")
+    ]
+
+
+async def test_published_command_line_with_a_wrong_secret_is_told_so(demo: Deployment, tmp_path: Path) -> None:
+    async with open_site(demo) as site:
+        status, output = await chat(site, tmp_path, {"APP_CONFIG_ADMIN_API_SECRET": "not the secret of it"}, None)
+    assert status == 1
+    assert "missing or invalid auth" in output
 
 
 async def test_member_in_v4_sees_its_own_and_nothing_of_the_deployment(deployment: Deployment) -> None:

@@ -53,7 +53,7 @@ V4_STREAM |= {"waitForEvent"}
         (EngineStreamTarget, ENGINE),
         (RootTarget, {"authenticate"}),
         (SessionTarget, {"__describe", "projects", "streams"}),
-        (ProjectTarget, {"__describe", "streams"}),
+        (ProjectTarget, {"__describe", "agents", "capabilityHost", "liveState", "processor", "streams"}),
         (V4StreamTarget, V4_STREAM),
     ],
 )
