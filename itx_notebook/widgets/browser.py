@@ -26,6 +26,7 @@ from itx_notebook.errors import ItxError
 from itx_notebook.handle import AsyncItx, Itx, Stream
 from itx_notebook.streams import parse_stream_path
 from itx_notebook.tree import SORTS, LiveTree, make_node_error, read_page, render_html, render_page, render_text
+from itx_notebook.widgets.creating import Creations, parse_create_request
 
 __all__ = ["StreamTreeBrowser"]
 
@@ -94,6 +95,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._has_front_end = False
         self._sent_seq = tree.seq
         self._page: asyncio.Task[None] | None = None
+        self._creations = Creations(tree.get_itx, self._tell)
         super().__init__(height=height, read_only=read_only, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
         self.observe(self._on_selected_path, "selected_path")
@@ -190,6 +192,11 @@ class StreamTreeBrowser(anywidget.AnyWidget):
                 self._on_loop(getattr(self._tree, kind), parse_stream_path(content.get("path")))
             case "events":
                 self._on_loop(self._begin_page, _parse_page_request(content))
+            case "look":
+                looked = content.get("path")
+                self._on_loop(self._tree.look, None if looked is None else parse_stream_path(looked))
+            case "create":
+                self._on_loop(self._creations.take, parse_create_request(content), self.read_only)
             case "filter":
                 self.filter = _parse_text(content.get("text"))
             case "sort":
@@ -226,6 +233,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
     def _end(self) -> None:
         if self._page is not None:
             self._page.cancel()
+        self._creations.end()
         self._tree.close()
 
     def _send_patch(self, seq: int, patch: dict[str, Any]) -> None:

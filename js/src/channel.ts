@@ -114,12 +114,23 @@ export interface EventPage {
   error: NodeError | null;
 }
 
-export type Incoming = Patch | Heartbeat | WidgetError | EventPage;
+/** The answer to a request for a stream: where it is, or why it is not. */
+export interface Created {
+  kind: "created";
+  request: number;
+  path: string | null;
+  error: NodeError | null;
+}
+
+export type Incoming = Patch | Heartbeat | WidgetError | EventPage | Created;
 
 export type Outgoing =
   | { kind: "hello" }
   | { kind: "resync"; have: number }
   | { kind: "events"; request: number; path: string; before: number | null; type: string | null }
+  /** Have a path followed whose row does not want it, until another is looked at. */
+  | { kind: "look"; path: string | null }
+  | { kind: "create"; request: number; parent: string; name: string }
   | { kind: "filter"; text: string }
   | { kind: "sort"; by: Sort }
   | { kind: "expand" | "collapse" | "select" | "refresh"; path: string };
@@ -296,6 +307,12 @@ const page = recordOf<Omit<EventPage, "kind">>({
 
 const heartbeat = recordOf<Omit<Heartbeat, "kind">>({ seq: wholeNumber, session: text, now: number });
 
+const created = recordOf<Omit<Created, "kind">>({
+  request: wholeNumber,
+  path: nullOr(path),
+  error: nullOr(error),
+});
+
 /**
  * Read one custom message. Raises `MalformedMessage`; a patch is taken whole or not at all, since half a patch
  * would leave a tree that no number describes.
@@ -310,10 +327,12 @@ export function parseMessage(raw: unknown): Incoming {
       return { kind, ...heartbeat(message, kind) };
     case "events":
       return { kind, ...page(message, kind) };
+    case "created":
+      return { kind, ...created(message, kind) };
     case "error":
       return { kind, error: error(message.error, "error.error") };
     default:
-      throw new MalformedMessage("message.kind", kind, "patch, heartbeat, events or error");
+      throw new MalformedMessage("message.kind", kind, "patch, heartbeat, events, created or error");
   }
 }
 

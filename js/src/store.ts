@@ -18,7 +18,8 @@ import type { Clock } from "./clock.ts";
 import { Details } from "./details.ts";
 import { Link, type LinkState } from "./link.ts";
 import { MalformedMessage } from "./malformed.ts";
-import { hasData, NodeTable } from "./nodes.ts";
+import { Navigation } from "./navigation.ts";
+import { hasData, NodeTable, troubleOf } from "./nodes.ts";
 
 /** A snapshot older than this was not made for this display: the notebook was saved with it. */
 export const FRESH_MS = 10_000;
@@ -43,6 +44,7 @@ export interface StoreSeams {
 export class TreeStore {
   readonly tree = new NodeTable();
   readonly details: Details;
+  readonly navigation: Navigation;
   /** What the kernel wants brought into view; another object each time. */
   revealed: { path: string } | null = null;
 
@@ -79,6 +81,15 @@ export class TreeStore {
     this.#link = new Link(seams.clock, () => this.#changed());
     this.details = new Details(seams.clock, (message) => {
       if (this.canAsk) this.#send(message);
+    });
+    this.navigation = new Navigation({
+      clock: seams.clock,
+      send: (message) => {
+        if (this.canAsk) this.#send(message);
+      },
+      isKnown: (path) => hasData(this.tree.get(path)) || troubleOf(this.tree.get(path)) !== null,
+      onChange: () => this.#changed(),
+      onCreated: (path) => this.goTo(path),
     });
   }
 
@@ -146,6 +157,7 @@ export class TreeStore {
     this.#cancelSave();
     this.#cancelTyping?.();
     this.details.close();
+    this.navigation.close();
     this.#listeners.clear();
   }
 
@@ -196,6 +208,9 @@ export class TreeStore {
         this.details.take(message);
         this.#changed();
         break;
+      case "created":
+        this.navigation.take(message);
+        break;
       case "error":
         this.#notice = message.error;
         this.#changed();
@@ -229,6 +244,14 @@ export class TreeStore {
     this.#selected = path;
     this.#tell("select", { kind: "select", path });
     if (this.details.path !== path) this.showDetails(path);
+  }
+
+  /** Select, and bring into view what a search hides or the list is scrolled away from. */
+  goTo(path: string): void {
+    const { text } = this.tree.arrangement;
+    if (text && !path.toLowerCase().includes(text)) this.search("");
+    this.revealed = { path };
+    this.select(path);
   }
 
   /** Search at once; the kernel, which reads what was never opened, is told when the typing rests. */
