@@ -215,6 +215,7 @@ class Session:
         messages = machine.outbox
         if messages:
             machine.outbox = []
+            machine.answered_bytes = 0
             self._transport.send(messages)
             unsent = self._transport.buffered_bytes
             if unsent > self._options.limits.max_outbound_bytes and machine.error is None:

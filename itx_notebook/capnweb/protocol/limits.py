@@ -68,8 +68,11 @@ class Limits:
     outbound_low_bytes: int = 256 * 1024
     """… until there are fewer than this."""
 
-    max_outbound_bytes: int = 16 * 1024 * 1024
-    """Unsent bytes at which the session ends: the peer does not read."""
+    max_outbound_bytes: int = 64 * 1024 * 1024
+    """Unsent bytes at which the session ends: the peer does not read. Also of the answers that it asks for at once.
+
+    Twice what one message may have: the longest answer is on its way for a while, and others come behind it.
+    """
 
     read_slice_seconds: float = 0.005
     """How long incoming messages are handled before timers, pings and other tasks get their turn."""

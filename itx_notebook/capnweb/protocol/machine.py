@@ -147,6 +147,9 @@ class Machine:
         self.error: Exception | None = None
         self.settled_imports = 0
         """How many results came in: after each, somebody here may have something to say at once."""
+        self.answered_bytes = 0
+        """How long the answers are that went into the outbox since the driver, which sets this back to 0, last looked
+        at what is unsent."""
         self.sends_streams = True
         """Whether the peer can still acknowledge, and write, once it is answered; a batch's client cannot."""
         self.owner: object = None
@@ -670,6 +673,7 @@ class Machine:
         except Exception as error:  # an encoder of the application's may raise anything
             self.answer_error(export_id, entry, error)
             return
+        self.answered_bytes += len(message)
         self._send(message)
         serializer.finish()
         self._answered(export_id, entry)
@@ -682,24 +686,34 @@ class Machine:
             except ValueError as error:
                 self.answer_error(export_id, entry, error)
                 return
+            self.answered_bytes += len(message)
             self._send(message)
             self._answered(export_id, entry)
 
     def answer_error(self, export_id: int, entry: Export, error: Exception) -> None:
         """Send a failure. References in its properties are left out: the peer could not give them back."""
         if self._awaits(export_id, entry):
-            self._post(["reject", export_id, encode_error(error, Serializer(self), 0, may_refer=False)])
+            message = encode(["reject", export_id, encode_error(error, Serializer(self), 0, may_refer=False)])
+            self.answered_bytes += len(message)
+            self._send(message)
             self._answered(export_id, entry)
 
     def _awaits(self, export_id: int, entry: Export) -> bool:
-        """Whether the peer still wants this answer."""
+        """Whether the peer still wants this answer, and has not been told more than it can have read meanwhile."""
         if self.error is None and self._exports.get(export_id) is entry:
-            return True
+            if self.answered_bytes <= self.limits.max_outbound_bytes:
+                return True
+            # It may ask for the same large value many times, in a message or two. Before it is written once more:
+            self.abort(
+                RpcError(
+                    f"The peer asks for more than {self.limits.max_outbound_bytes} bytes at once (max_outbound_bytes)."
+                )
+            )
         self._count_answer()
         return False
 
     def _answered(self, export_id: int, entry: Export) -> None:
-        if entry.unread_bytes:
+        if entry.unread_bytes and self.error is None:
             self._drop_export(export_id, entry)
         self._count_answer()
 

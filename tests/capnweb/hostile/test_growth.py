@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pytest
 
 from itx_notebook.capnweb import Limits, Options
 from itx_notebook.capnweb.protocol.machine import Machine
+from itx_notebook.capnweb.protocol.wire import encode
 from tests.capnweb.hostile.targets import Main, Watch
 from tests.capnweb.machines import make_machine, receive, runtime_of
 
@@ -46,18 +46,21 @@ class Growth:
     answered: int
 
 
-def attack(frames: Iterable[Any], limits: Limits = _LIMITS) -> Growth:
+def attack(reads: Iterable[Any], limits: Limits = _LIMITS) -> Growth:
+    """Send frames, each by itself, or some at once where they stand in a list of their own."""
     watch = Watch()
     machine = make_machine(Main(watch), Options(limits=limits))
     sent = answered = 0
     tracemalloc.start()
     try:
-        for frame in frames:
-            message = frame.encode() if isinstance(frame, str) else json.dumps(frame, separators=(",", ":")).encode()
-            sent += len(message)
-            receive(machine, message)
+        for read in reads:
+            frames = read if isinstance(read, list) and isinstance(read[0], list) else [read]
+            messages = [frame.encode() if isinstance(frame, str) else encode(frame) for frame in frames]
+            sent += sum(map(len, messages))
+            receive(machine, *messages)
             answered += sum(map(len, machine.outbox))
             machine.outbox = []
+            machine.answered_bytes = 0
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -166,6 +169,26 @@ def test_values_that_double_as_an_argument_are_refused() -> None:
     assert growth.machine.error is None
     assert growth.watch.calls == []
     assert growth.peak < 20 * MB + COUNT * ENTRY_BYTES
+
+
+ANSWERS: Final = replace(_LIMITS, max_outbound_bytes=4 * MB)
+TEXT: Final = ["push", {"a": "x" * MB}]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [["push", [[["pipeline", 1, ["a"]]] * 1000]], ["pull", 2]],
+        [["push", ["remap", 0, ["zoo", "list"], [["import", 1]], [[[["pipeline", -1, ["a"]]] * 400]]]], ["pull", 2]],
+        [frame for n in range(2, 900) for frame in (["push", ["pipeline", 1, ["a"]]], ["pull", n])],
+    ],
+    ids=["promises", "map", "calls"],
+)
+def test_answers_that_all_hold_one_large_text(frames: list[Any]) -> None:
+    # They come by one read of the socket, so that the driver has not looked at what is unsent yet.
+    growth = attack([TEXT, frames], ANSWERS)
+    assert ended_by(growth, f"more than {4 * MB} bytes at once (max_outbound_bytes)")
+    assert growth.peak < 4 * MB + 3 * MB + 1000 * ENTRY_BYTES
 
 
 def test_a_chain_of_calls_on_a_result_that_comes() -> None:

@@ -14,6 +14,7 @@ from itx_notebook import capnweb as rpc
 from tests.capnweb.hostile import messages, references, streams, values
 from tests.capnweb.hostile.cases import Case
 from tests.capnweb.hostile.targets import SECRET, Main, Watch
+from tests.capnweb.sessions import turn
 from tests.capnweb.wires import BINARY, CLOSE, PATIENCE, TEXT, UPGRADE, RawPeer
 
 EVERY = 7
@@ -129,17 +130,48 @@ async def test_a_message_over_the_limit_ends_the_session_before_it_is_read() -> 
 
 
 async def test_a_peer_that_asks_and_never_reads_is_cut() -> None:
-    limits = rpc.Limits(outbound_low_bytes=1000, outbound_high_bytes=2000, max_outbound_bytes=100_000)
+    limits = rpc.Limits(outbound_low_bytes=1000, outbound_high_bytes=2000, max_outbound_bytes=1_000_000)
     options = rpc.Options(limits=limits)
     async with rpc.serve(lambda _: Main(Watch()), options=options) as server, open_attacker(server) as peer:
         [session] = server.sessions
         peer.write(peer.text(json.dumps(["push", "x" * 100_000])))
-        # The system takes some megabytes before anything waits here.
-        for number in range(2, 500):
-            peer.write(peer.text('["push",["pipeline",1]]', f'["pull",{number}]'))
         async with asyncio.timeout(PATIENCE):
+            # The system takes some megabytes before anything waits here.
+            for number in range(2, 500):
+                peer.write(peer.text('["push",["pipeline",1]]', f'["pull",{number}]'))
+                # Asked for in one turn, they would be too many at once.
+                await turn(2)
             assert (await session.wait_closed())[0] == 1006
         assert "does not read" in str(session.error)
+
+
+async def test_a_peer_that_asks_for_too_much_at_once_is_told() -> None:
+    options = rpc.Options(limits=rpc.Limits(max_outbound_bytes=2 * 1024 * 1024))
+    async with rpc.serve(lambda _: Main(Watch()), options=options) as server, open_attacker(server) as peer:
+        [session] = server.sessions
+        large = json.dumps(["push", "x" * 1_000_000])
+        many = [frame for n in range(2, 100) for frame in ('["push",["pipeline",1]]', f'["pull",{n}]')]
+        peer.write(peer.text(large, *many))
+        async with asyncio.timeout(PATIENCE):
+            opcode, payload = await peer.read_frame()
+            answered = 0
+            while opcode == TEXT:
+                answered += len(payload)
+                opcode, payload = await peer.read_frame()
+            assert (opcode, int.from_bytes(payload[:2], "big")) == (CLOSE, 3000)
+        assert 0 < answered < 4 * 1024 * 1024
+        assert "at once (max_outbound_bytes)" in str(session.error)
+
+
+async def test_the_longest_answer_does_not_end_the_session() -> None:
+    longest = rpc.Limits().max_message_bytes - 100
+    async with (
+        rpc.serve(lambda _: Main(Watch())) as server,
+        rpc.connect(server.url) as api,
+    ):
+        text = "x" * longest
+        assert await api.echo(text) == text
+        assert await api.square(3) == 9
 
 
 async def test_frames_without_a_handshake_are_no_session() -> None:
