@@ -20,6 +20,7 @@ from typing import Any, Final, Literal
 
 from itx_notebook import capnweb as rpc
 from itx_notebook._clock import Clock, TimerHandle
+from itx_notebook.doors.texts import TAKES_TEXTS
 from itx_notebook.errors import ItxConnectionError, ItxError, as_itx_error, get_itx_error_code
 
 __all__ = ["SESSION_OPTIONS", "Connection", "ConnectionStatus", "Dial", "Epoch", "from_wire_error", "within"]
@@ -71,6 +72,8 @@ class Epoch:
         Set when the socket is gone, or has been replaced.
     since : float
         When it began, on the monotonic clock.
+    takes_texts : bool
+        Whether the other end is known to take events as texts.
     """
 
     def __init__(self, session: rpc.Session, since: float) -> None:
@@ -78,6 +81,7 @@ class Epoch:
         self.itx = session.main
         self.lost = asyncio.Event()
         self.since = since
+        self.takes_texts = False
         self._projects: dict[str, rpc.RpcPromise] = {}
 
     def get_project(self, id_or_slug: str) -> rpc.RpcPromise:
@@ -87,7 +91,13 @@ class Epoch:
             promise = self._projects[id_or_slug] = self.itx.projects.get(id_or_slug)
             # Asked for, because a peer tells of nothing else that a call has failed.
             rpc.pull(promise).add_done_callback(lambda answer: self._check(id_or_slug, promise, answer))
+            rpc.pull(promise.describe()).add_done_callback(self._note_description)
         return promise
+
+    def _note_description(self, answer: asyncio.Future[Any]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            description = answer.result()
+            self.takes_texts = isinstance(description, dict) and description.get(TAKES_TEXTS) is True
 
     def _check(self, id_or_slug: str, promise: rpc.RpcPromise, answer: asyncio.Future[Any]) -> None:
         is_refused = answer.cancelled() or answer.exception() is not None

@@ -22,6 +22,7 @@ from msgspec.structs import replace
 
 from itx_notebook import capnweb as rpc
 from itx_notebook.client.connection import Connection, Epoch, from_wire_error, within
+from itx_notebook.doors.texts import parse_batch
 from itx_notebook.errors import ItxConnectionError, ItxError, as_itx_error, get_itx_error_code
 from itx_notebook.types import StreamEventBatch, StreamState
 
@@ -246,8 +247,8 @@ class Following:
         if this.over.is_set() or self.closed.is_set():
             return
         try:
-            batch = msgspec.convert(message, StreamEventBatch)
-        except msgspec.ValidationError as error:
+            batch = parse_batch(message) if isinstance(message, str) else msgspec.convert(message, StreamEventBatch)
+        except msgspec.DecodeError as error:
             self._fail(ItxError(f"The stream sent what is not a batch of events: {error}.", code="INTERNAL"))
             return
         self._head = batch.stream_max_offset

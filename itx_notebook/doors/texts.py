@@ -7,8 +7,8 @@ texts to those who ask for them, a client sends one where the door has said that
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -28,6 +28,8 @@ _decode_batch: Final = msgspec.json.Decoder(StreamEventBatch).decode
 _NO_JSON: Final = (msgspec.DecodeError, UnicodeEncodeError, RecursionError)
 """What decoding a peer's text raises: it may be no JSON, hold half a character, or be nested without end."""
 
+T = TypeVar("T")
+
 
 def format_events(events: Sequence[Event]) -> str:
     """The text of events to append; raise ``BAD_REQUEST`` that names the fault of one that cannot be."""
@@ -36,17 +38,18 @@ def format_events(events: Sequence[Event]) -> str:
 
 def parse_events(text: Any) -> list[Event]:
     """The events to append that a peer has sent, each with its envelope checked; ``BAD_REQUEST`` if they are none."""
-    try:
-        events: list[Any] = _decode_events(text)
-    except TypeError:
-        raise _refusal(f"{text!r} is not a text") from None
-    except msgspec.ValidationError:
-        # What is wrong with an envelope, its own check says best.
-        events = decode_json(text)
-        if not isinstance(events, list):
-            raise _refusal(f"{events!r} is not a list") from None
-    except _NO_JSON as error:
-        raise _refusal(str(error)) from None
+    events: Any = None
+    if isinstance(text, str):
+        try:
+            try:
+                events = _decode_events(text)
+            except msgspec.ValidationError:
+                # What is wrong with an envelope, its own check says best.
+                events = decode_json(text)
+        except _NO_JSON as error:
+            raise _refusal(str(error)) from None
+    if not isinstance(events, list):
+        raise _refusal(f"not {text!r:.80}")
     return [parse_event(event) for event in events]
 
 
@@ -57,12 +60,19 @@ def format_committed(value: StreamEventBatch | Sequence[StreamEvent]) -> str:
 
 def parse_committed(text: str) -> list[StreamEvent]:
     """The committed events that a door has sent; raises :class:`msgspec.DecodeError` if they are none."""
-    return _decode_committed(text)
+    return _decode(_decode_committed, text)
 
 
 def parse_batch(text: str) -> StreamEventBatch:
     """The batch that a door has sent; raises :class:`msgspec.DecodeError` if it is none."""
-    return _decode_batch(text)
+    return _decode(_decode_batch, text)
+
+
+def _decode(decode: Callable[[str], T], text: str) -> T:
+    try:
+        return decode(text)
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def _refusal(what: str) -> ItxError:

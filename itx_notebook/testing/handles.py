@@ -66,9 +66,9 @@ class Collector:
 
 
 async def _get_refusal(ask: Callable[[], Awaitable[object]]) -> ItxError:
-    """The :class:`ItxError` that asking or the answer raises."""
+    """The :class:`ItxError` that asking or the answer raises. That the wire was cut meanwhile is no refusal."""
     try:
-        await ask()
+        await _do(ask)
     except ItxError as error:
         return error
     raise AssertionError("nothing was refused")

@@ -165,3 +165,76 @@ async def test_location_of_a_server_is_its_own_business(itx: RemoteItx, deployme
     there = await itx.describe()
     assert here.location == str(home)
     assert (there.location, there.engine) == ("here", "served")
+
+
+class JuneStream(rpc.RpcTarget, naming="camel"):
+    """A stream of a deployment that has never heard of texts or pages."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+
+    def append(self, event: dict[str, Any]) -> Any:
+        return self.append_batch([event])[0]
+
+    def append_batch(self, events: list[dict[str, Any]]) -> Any:
+        start = len(self.events) + 1
+        committed = [{**event, "offset": n, "createdAt": "t"} for n, event in enumerate(events, start)]
+        self.events += committed
+        return committed if events[0]["type"] != "demo.lost" else committed[1:]
+
+    def read(self, options: dict[str, Any]) -> Any:
+        return self.events
+
+
+class JuneItx(rpc.RpcTarget):
+    """Its context, its projects and its streams: whatever is asked of it."""
+
+    def __init__(self) -> None:
+        self.stream = JuneStream()
+
+    def describe(self) -> Any:
+        return {"context": "demo", "project": {"id": "demo", "slug": "demo"}}
+
+    @property
+    def projects(self) -> JuneItx:
+        return self
+
+    @property
+    def streams(self) -> JuneItx:
+        return self
+
+    def get(self, name: str) -> Any:
+        return self.stream if name.startswith("/") else self
+
+
+async def test_a_deployment_that_takes_no_texts_is_spoken_to_as_ever() -> None:
+    june = JuneItx()
+    place = Place(lambda: june)
+    connection = place.connect()
+    stream = (await RemoteItx(connection).projects.get("demo")).streams.get("/a")
+    one = await stream.append(Event(type="demo.x", payload=[1, [2]]))
+    more = await stream.append_batch([Event(type="demo.y"), Event(type="demo.z", metadata={"a": None})])
+    assert connection.epoch is not None
+    assert not connection.epoch.takes_texts
+    assert await stream.read() == [one, *more]
+    assert june.stream.events[0] == {"type": "demo.x", "payload": [1, [2]], "offset": 1, "createdAt": "t"}
+    assert "makes no sense" in (await get_async_refusal(stream.append_batch([Event(type="demo.lost")]))).message
+    await connection.close()
+    await place.close()
+
+
+async def test_our_own_door_gets_texts_once_it_has_said_so(stream: RemoteStream, connection: Connection) -> None:
+    first = await stream.append(Event(type="demo.x", payload=[1]))
+    assert connection.epoch is not None
+    assert connection.epoch.takes_texts
+    # What Cap'n Web has no expression for goes through all the same.
+    second = await stream.append(Event(type="demo.x", payload={"constructor": [[]]}))
+    assert (await stream.read(presence=False))[-2:] == [first, second]
+
+
+async def test_what_is_appended_is_what_was_handed_in(stream: RemoteStream, place: Place) -> None:
+    payload = {"n": 1}
+    appending = asyncio.ensure_future(stream.append(Event(type="demo.x", payload=payload)))
+    await asyncio.sleep(0)
+    payload["n"] = 2
+    assert (await appending).payload == {"n": 1}

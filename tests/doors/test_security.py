@@ -35,8 +35,8 @@ async def site(deployment: Deployment) -> AsyncIterator[Site]:
 
 # -- what can be reached -----------------------------------------------------------------------------------------------
 
-STREAM = {"append", "appendBatch", "describe", "disableProcessor", "enableProcessor", "getEvent", "getState", "kill"}
-STREAM |= {"listChildren", "onStateChange", "read", "reduce", "reset", "runtimeState", "subscribe"}
+STREAM = {"append", "appendBatch", "appendText", "describe", "disableProcessor", "enableProcessor", "getEvent"}
+STREAM |= {"getState", "kill", "listChildren", "onStateChange", "read", "reduce", "reset", "runtimeState", "subscribe"}
 ENGINE = {"append", "appendBatch", "getEvent", "getEvents", "getProcessorRuntimeState", "kill", "reduce", "reset"}
 ENGINE |= {"runtimeState", "subscribe", "waitForEvent"}
 V4_STREAM = {"__describe", "append", "at", "getEvent", "getEvents", "readEvents", "runtimeState", "subscribe"}
