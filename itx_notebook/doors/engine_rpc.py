@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from itx_notebook import capnweb as rpc
+from itx_notebook.doors.policy import check_may_erase
 from itx_notebook.doors.sessions import Admission
 from itx_notebook.doors.targets import CallbackSink, WireSubscription, parse_core_state, parse_options, to_wire
 from itx_notebook.errors import ItxError
@@ -142,7 +143,8 @@ class EngineStreamTarget(rpc.RpcTarget, naming="camel"):
         return rpc.UNDEFINED
 
     async def reset(self) -> Any:
-        """Erase the stream: its next life begins at offset 1."""
+        """Erase the stream: its next life begins at offset 1. ``FORBIDDEN`` for the deployment's own facts."""
+        check_may_erase(self._stream.namespace, self._stream.path)
         await self._stream.reset()
         return rpc.UNDEFINED
 

@@ -24,7 +24,7 @@ from itx_notebook.doors.access import (
 )
 from itx_notebook.doors.directory import GLOBAL_NAMESPACE, Directory
 from itx_notebook.doors.people import People
-from itx_notebook.doors.policy import AppendPolicy
+from itx_notebook.doors.policy import AppendPolicy, check_may_erase
 from itx_notebook.errors import ItxError, project_not_found
 from itx_notebook.streams import (
     CoreState,
@@ -411,7 +411,8 @@ class ServerStream:
         await self._stream.kill()
 
     async def reset(self) -> None:
-        """Erase the stream."""
+        """Erase the stream; ``FORBIDDEN`` for those that the deployment itself is read from."""
+        check_may_erase(self.namespace, self.path)
         await self._stream.reset()
 
     async def run_processor(self, build: Build, *, key: str | None, view: Appendable) -> Attachment:

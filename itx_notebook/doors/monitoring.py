@@ -46,7 +46,7 @@ class Metrics:
 
     def render(self) -> str:
         """The page that is scraped."""
-        sessions = self._sessions
+        sessions, engine = self._sessions, self._deployment.engine
         families: list[tuple[str, str, str, list[tuple[str, float]]]] = [
             ("itx_build_info", "gauge", "Version of the server.", [(f'version="{self._version}"', 1)]),
             ("itx_start_time_seconds", "gauge", "When the server started.", [("", round(self._started, 3))]),
@@ -61,6 +61,13 @@ class Metrics:
             ("itx_http_answers_total", "counter", "HTTP answers, 101 for a session.", _by("status", self._answers)),
             ("itx_http_answer_seconds_total", "counter", "Time to answer.", [("", round(self._answer_seconds, 6))]),
             ("itx_call_errors_total", "counter", "Calls refused or failed.", _by("code", self._call_errors)),
+            (
+                "itx_events_committed_total",
+                "counter",
+                "Events appended, the engine's own facts included.",
+                [("", engine.committed_events)],
+            ),
+            ("itx_commits_total", "counter", "Transactions in which they were.", [("", engine.commits)]),
             ("itx_projects", "gauge", "Projects.", [("", len(self._deployment.directory.get_all()))]),
             ("itx_users", "gauge", "Users.", [("", len(self._deployment.people.get_users()))]),
         ]

@@ -1,4 +1,4 @@
-"""To which streams a view may append: a decision on paths, taken before anything is touched.
+"""To which streams a view may append, and what nobody may erase: decisions on paths, before anything is touched.
 
 A stream handle may append to its own stream alone; whoever builds a view for somebody else (an agent, a tool) may give
 it more, or nothing.
@@ -12,9 +12,11 @@ from typing import Literal
 
 import msgspec
 
+from itx_notebook.doors.directory import GLOBAL_NAMESPACE, PROJECTS_PATH
+from itx_notebook.doors.people import ACCESS_PATH
 from itx_notebook.errors import ItxError
 
-__all__ = ["AppendPolicy", "PolicyMode"]
+__all__ = ["AppendPolicy", "PolicyMode", "check_may_erase"]
 
 PolicyMode = Literal["none", "stream", "children", "any", "pattern"]
 
@@ -57,6 +59,21 @@ class AppendPolicy(msgspec.Struct, frozen=True, kw_only=True):
                 details={"path": path, "policyMode": self.mode},
                 hint="Take a handle on that stream: itx.streams.get(path).",
             )
+
+
+def check_may_erase(namespace: str, path: str) -> None:
+    """Raise ``FORBIDDEN`` if a stream is what the deployment's projects or people are read from.
+
+    Without the one every project's streams are out of reach; without the other every token counts for nothing. And what
+    was folded from them would stay in memory until the next start.
+    """
+    if namespace == GLOBAL_NAMESPACE and path in (PROJECTS_PATH, ACCESS_PATH):
+        raise ItxError(
+            f"{GLOBAL_NAMESPACE}:{path} may not be reset: the deployment is read from it.",
+            code="FORBIDDEN",
+            details={"path": path},
+            hint="Users and tokens are taken back one by one: itx-notebook users remove, tokens revoke.",
+        )
 
 
 @lru_cache(maxsize=256)

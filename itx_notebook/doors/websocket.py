@@ -5,6 +5,7 @@ path                       who                                           main ob
 =========================  ============================================  ==========================================
 ``/api/itx``               anybody signed in                             the whole deployment, as far as they may see
 ``/api/itx/<project>``     who may see the project, by id or slug        that project
+``/api/itx/run``           anybody signed in                             none: 503, scripts are not run
 ``/api``                   anybody                                       ``authenticate``, which gives the rest (v4)
 ``/api/streams/<path>``    admins                                        the engine's own RPC of one stream
 =========================  ============================================  ==========================================
@@ -45,6 +46,10 @@ from itx_notebook.types import ADMIN, Principal
 __all__ = ["Authenticator", "OwnerOnly", "Page", "door_options", "serve_deployment"]
 
 _JSON: Final = (("Content-Type", "application/json"),)
+_NO_LOADER: Final = '{"code": "INTERNAL", "error": "LOADER binding not available"}'
+"""What the original answers where it has nothing that loads scripts. They are JavaScript, for an isolate that can reach
+one project and nothing else; here there is none, and code that came over a wire is never run in this process."""
+
 _COOKIE_BODY_MAX: Final = 4096
 _OPTIONS: Final = rpc.Options(limits=rpc.Limits(max_outbound_bytes=64 * 1024 * 1024))
 """An answer may be as large as a message may be: an event of 20 MiB can be read. Subscribers are kept far below it."""
@@ -156,6 +161,9 @@ class _Door:
             case ["api", "itx"]:
                 grant = await self._identify(request)
                 return Admission("june", ItxTarget(get_global_itx(self._deployment, grant.principal)), grant)
+            case ["api", "itx", "run"]:
+                await self._identify(request)
+                raise rpc.Refusal(503, _NO_LOADER, _JSON)
             case ["api", "itx", target]:
                 grant = await self._identify(request)
                 return Admission("june", self._narrow(unquote(target), grant), grant)

@@ -37,7 +37,13 @@ _CREATED = core_type("created")
 
 
 class StreamEngine:
-    """The engine over one open store. Everything but :meth:`open` is to be called on the loop that opened it."""
+    """The engine over one open store. Everything but :meth:`open` is to be called on the loop that opened it.
+
+    Attributes
+    ----------
+    committed_events, commits : int
+        What was appended since it was opened, its own facts included, and in how many transactions.
+    """
 
     def __init__(self, store: Store, *, clock: Clock, always_threaded: bool = False) -> None:
         self.clock = clock
@@ -49,6 +55,8 @@ class StreamEngine:
         self._committer: GroupCommitter[Stream] = GroupCommitter(
             store.writer, clock, self._on_committed, always_threaded=always_threaded
         )
+        self.committed_events = 0
+        self.commits = 0
         self._is_closed = False
         self._closing: asyncio.Task[None] | None = None
         _engines.add(self)
@@ -163,7 +171,9 @@ class StreamEngine:
 
     def _on_committed(self, committed: Sequence[tuple[Draft[Stream], int]]) -> None:
         # The memory of all of them first: nothing that happens in telling of one may leave another behind the store.
+        self.commits += 1
         for draft, stream_id in committed:
+            self.committed_events += len(draft.committed)
             draft.stream.adopt(draft, stream_id)
         for draft, _ in committed:
             draft.stream.notify(draft.committed)

@@ -1,15 +1,18 @@
-"""Which streams a view may append to, and which namespaces it reaches."""
+"""Which streams a view may append to, which namespaces it reaches, and what nobody may erase."""
 
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
+from itx_notebook import capnweb as rpc
 from itx_notebook.doors import Deployment, ServerItx, get_global_itx, get_server_itx
 from itx_notebook.doors.policy import AppendPolicy
 from itx_notebook.types import ADMIN, Event, Principal
 from tests.doors.cases import OTHER_ID, PROJECT_ID, PROJECT_SLUG
+from tests.doors.doors import ADMIN_SECRET, open_site
 from tests.support import get_async_refusal, get_refusal, let_engine_work
 
 
@@ -89,3 +92,19 @@ def test_door_gives_the_same_streams_by_either_way(deployment: Deployment) -> No
     by_project: Any = get_server_itx(deployment, PROJECT_SLUG, ADMIN).streams.get("/a")
     by_namespace: Any = get_global_itx(deployment, ADMIN).streams.namespace(PROJECT_ID).get("/a")
     assert by_project._stream is by_namespace._stream
+
+
+@pytest.mark.parametrize("path", ["/projects", "/access"])
+async def test_facts_of_the_deployment_itself_may_not_be_erased(deployment: Deployment, path: str) -> None:
+    await deployment.people.create_user("ada")
+    whole = get_global_itx(deployment, ADMIN)
+    error = await get_async_refusal(whole.streams.get(path).reset())
+    assert (error.code, error.details) == ("FORBIDDEN", {"path": path})
+    async with open_site(deployment) as site:
+        url = f"{site.server.url}api/streams/{quote(path, safe='')}"
+        async with rpc.connect(url, headers={"Authorization": f"Bearer {ADMIN_SECRET}"}) as stream:
+            with pytest.raises(rpc.RemoteError, match="may not be reset"):
+                await stream.reset()
+    assert len(await deployment.engine.stream("global", path).read()) > 0
+    # A project's stream of the same name is a stream like others.
+    await get_server_itx(deployment, PROJECT_ID, ADMIN).streams.get(path).reset()

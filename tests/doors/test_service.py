@@ -67,6 +67,12 @@ async def test_metrics_are_for_admins_and_in_prometheus_format(deployment: Deplo
     async with rpc.connect(f"{service.server.url}api/itx", headers=ADMIN) as itx:
         with pytest.raises(rpc.RemoteError):
             await itx.projects.get("nope")
+        before = deployment.engine.committed_events, deployment.engine.commits
+        await itx.projects.get("other").streams.get("/counted").appendBatch([{"type": "t"}] * 5)
+        await deployment.engine.settle()
+        # Of the stream its first two and the five; its parent is told of it.
+        assert deployment.engine.committed_events - before[0] == 8
+        assert 1 <= deployment.engine.commits - before[1] <= 3
         status, headers, body = await ask(service, "/metrics", headers=ADMIN)
     assert (status, headers["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
     lines = body.splitlines()
@@ -79,6 +85,8 @@ async def test_metrics_are_for_admins_and_in_prometheus_format(deployment: Deplo
         'itx_call_errors_total{code="NOT_FOUND"} 1',
         "itx_projects 2",
         "itx_users 1",
+        f"itx_events_committed_total {deployment.engine.committed_events}",
+        f"itx_commits_total {deployment.engine.commits}",
     ):
         assert line in lines
     names = {line.partition(" ")[0].partition("{")[0] for line in lines if not line.startswith("#")}
@@ -141,6 +149,9 @@ async def test_pages_of_known_origins_are_let_in_and_told_so(service: Service) -
         ("/api/streams/%FF%FE", "GET", ADMIN, 400, None),
         ("/api/streams/%2Fa?" + "x=1&" * 20, "GET", ADMIN, 400, "The query has too many fields."),
         ("/healthz", "POST", {}, 404, '{"error": "not found"}'),
+        ("/api/itx/run", "POST", {}, 401, "Unauthorized"),
+        ("/api/itx/run", "POST", ADMIN, 503, '{"code": "INTERNAL", "error": "LOADER binding not available"}'),
+        ("/api/itx/run", "GET", ADMIN, 503, '{"code": "INTERNAL", "error": "LOADER binding not available"}'),
     ],
 )
 async def test_other_requests_are_refused_in_the_originals_order(
