@@ -18,7 +18,7 @@ from itx_notebook._config import get_home, get_project
 from itx_notebook.cli_access import projects_group, tokens_group, users_group
 from itx_notebook.cli_serve import serve_command
 from itx_notebook.doors.archive import import_archive, plan_export
-from itx_notebook.errors import ItxError
+from itx_notebook.errors import ItxError, StoreError
 from itx_notebook.streams.storage import back_up_store, compact_store
 from itx_notebook.streams.transfer import open_archive
 from itx_notebook.streams.verify import verify_store
@@ -88,7 +88,7 @@ def export_command(home: Path, paths: tuple[str, ...], project: str | None, outp
 @click.pass_obj
 def import_command(home: Path, source: IO[bytes], project: str | None, path: str | None) -> None:
     """Bring an export into the store, which must not be in use. Importing again adds nothing. - is standard input."""
-    with _bar(None, "events") as bar:
+    with _bar(None, "events") as bar, _whoever_holds_the_store_named():
         target, report = asyncio.run(
             import_archive(
                 home, source, project=project, path=path, on_progress=lambda number: bar.update(number - bar.n)
@@ -99,6 +99,20 @@ def import_command(home: Path, source: IO[bytes], project: str | None, path: str
         f" ({report.present} were there).",
         err=True,
     )
+
+
+@contextmanager
+def _whoever_holds_the_store_named() -> Iterator[None]:
+    """An import writes what the engine would have: beside a running one there is no place for it."""
+    try:
+        yield
+    except StoreError as error:
+        if "owner" in (error.details or {}):
+            error.with_hint(
+                "An import needs the store to itself. End that process (itx.close() in a kernel, SIGTERM for a server),"
+                " import, and start it again; what was brought in already is not brought in twice."
+            )
+        raise
 
 
 @main.command("verify")

@@ -239,7 +239,9 @@ def test_commands_when_the_store_is_in_use_work_beside_its_owner_or_name_it(home
         assert run(home, "compact").exit_code == 0
         assert run(home, "backup", str(tmp_path / "copy")).exit_code == 0
         text = run(home, "export").stdout_bytes
-        assert f"in use by process {owner.pid}" in complain(home, "import", "-", text=text)
+        refusal = complain(home, "import", "-", text=text)
+        assert f"in use by process {owner.pid}" in refusal
+        assert "itx.close() in a kernel, SIGTERM for a server" in refusal
     assert run(tmp_path / "copy", "verify").stderr.startswith("0 faults in")
     assert run(tmp_path / "copy", "export", "/held").stdout_bytes == run(home, "export", "/held").stdout_bytes
 
