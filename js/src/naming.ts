@@ -18,14 +18,14 @@ export function parseChildPath(parent: string, name: string): { path: string } |
 function faultOf(path: string, name: string): string | null {
   if (/^\/|\/$|\/\//.test(name)) return "One slash between two names, and none at the ends.";
   const wrong = Array.from(name).find((character) => !/[a-z0-9_/-]/.test(character));
-  if (wrong !== undefined) return describeCharacter(wrong, name);
+  if (wrong !== undefined) return describeCharacter(wrong);
   if (path.length > MAX_LENGTH)
     return `The whole path would have ${path.length} characters; ${MAX_LENGTH} are allowed.`;
   return PATH.test(path) ? null : "The path above is not one in which streams can be created.";
 }
 
-function describeCharacter(character: string, name: string): string {
-  if (/[A-Z]/.test(character)) return `Paths are in lower case: ${name.toLowerCase()}`;
+function describeCharacter(character: string): string {
+  if (/[A-Z]/.test(character)) return "Paths are in lower case.";
   const called = /\s/.test(character) ? "A space" : `“${character}”`;
   return `${called} cannot stand in a path: use a–z, 0–9, - and _.`;
 }

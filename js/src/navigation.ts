@@ -33,6 +33,7 @@ export class Navigation {
   /** It did not come in time. */
   #isLate = false;
   #creation: (Creation & { request: number }) | null = null;
+  #created: string | null = null;
   #request = 0;
   #cancelLook: () => void = () => {};
   #cancelCreation: () => void = () => {};
@@ -45,6 +46,11 @@ export class Navigation {
   /** The stream that is being made, or could not be. */
   get creation(): Creation | null {
     return this.#creation;
+  }
+
+  /** The stream that was made last, until another is asked for. */
+  get created(): string | null {
+    return this.#created;
   }
 
   /** Did the children of `path` not come although they were asked for? */
@@ -71,6 +77,7 @@ export class Navigation {
   create(parent: string, name: string): void {
     this.#cancelCreation();
     const request = ++this.#request;
+    this.#created = null;
     this.#creation = { request, parent, name, isWaiting: true, error: null };
     this.#press({ kind: "create", request, parent, name }, this.#seams.clock.now() + PATIENCE_MS);
     this.#seams.onChange();
@@ -88,6 +95,7 @@ export class Navigation {
     this.#cancelCreation();
     if (error === null && path !== null) {
       this.#creation = null;
+      this.#created = path;
       this.#seams.onCreated(path);
     } else this.#fail(error ?? NO_ANSWER);
   }

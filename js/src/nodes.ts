@@ -5,7 +5,7 @@
 
 import { type Arrangement, arrangeRows } from "./arrange.ts";
 import type { NodeError, NodePatch, TreeNode } from "./channel.ts";
-import { comparePaths, joinPath } from "./path.ts";
+import { comparePaths, joinPath, parentOf } from "./path.ts";
 import { findRow, lowerBound, replaceRows, rowsBelow, subtreeEnd, visibleRows } from "./rows.ts";
 
 /** From this many new children on, sorting once is cheaper than inserting each. */
@@ -67,6 +67,14 @@ export class NodeTable {
 
   isExpanded(path: string): boolean {
     return this.#arrangement.text ? this.childrenOf(path).length > 0 : this.#expanded.has(path);
+  }
+
+  /** Is it open, and every step to it? Then the kernel follows it. */
+  isOpenToTheRoot(path: string): boolean {
+    for (let step = path; ; step = parentOf(step)) {
+      if (!this.#expanded.has(step)) return false;
+      if (step === this.#root) return true;
+    }
   }
 
   /** Replace everything. The node objects become the table's own. */

@@ -20,6 +20,7 @@ import { Link, type LinkState } from "./link.ts";
 import { MalformedMessage } from "./malformed.ts";
 import { Navigation } from "./navigation.ts";
 import { hasData, NodeTable, troubleOf } from "./nodes.ts";
+import { isBelow } from "./path.ts";
 
 /** A snapshot older than this was not made for this display: the notebook was saved with it. */
 export const FRESH_MS = 10_000;
@@ -32,6 +33,9 @@ export const MAX_UNSAVED_MS = 30_000;
 
 /** How long typing must rest before the kernel is told what is searched for. */
 export const TYPING_MS = 200;
+
+/** How often ages are told anew, which takes no timer: the kernel's heartbeat brings the time. */
+const TICK_MS = 10_000;
 
 export interface StoreSeams {
   clock: Clock;
@@ -142,6 +146,13 @@ export class TreeStore {
   /** Does a loading node really load at this moment? */
   get isFlowing(): boolean {
     return this.#link.isLive && this.#connection.state === "live";
+  }
+
+  /** Does the kernel follow this path, so that what is known of it is true now? */
+  isFollowed(path: string): boolean {
+    const { tree } = this;
+    const isOnTheWay = path === tree.root || this.#selected === path || isBelow(this.#selected ?? "", path);
+    return this.isFlowing && (isOnTheWay || tree.isOpenToTheRoot(path));
   }
 
   /** Greet the kernel, and begin to listen for it. */
@@ -325,7 +336,7 @@ export class TreeStore {
     const isBack = !this.#link.isLive;
     this.#hear();
     if (seq > this.#seq || (isBack && seq !== this.#seq)) this.#miss(seq);
-    else this.#takenAt = now;
+    else this.#passTo(now);
   }
 
   #arrange({ filter, sort }: { filter?: string; sort?: Sort }): void {
@@ -349,6 +360,13 @@ export class TreeStore {
     const messages = [...this.#untold.values()];
     this.#untold.clear();
     for (const message of messages) this.#send(message);
+  }
+
+  /** The kernel's clock goes on, and with it how long ago things were. */
+  #passTo(now: number): void {
+    const isOther = Math.floor(now / TICK_MS) !== Math.floor(this.#takenAt / TICK_MS);
+    this.#takenAt = now;
+    if (isOther) this.#changed();
   }
 
   /** Something up to `seq` did not arrive: ask for everything, until it comes. */

@@ -19,7 +19,7 @@ it("counts the whole path", () => {
 describe("says in words what is wrong", () => {
   it.each([
     ["", "Give the stream a name."],
-    ["Slack", "Paths are in lower case: slack"],
+    ["Slack", "Paths are in lower case."],
     ["two words", "A space cannot stand in a path: use a–z, 0–9, - and _."],
     ["café", "“é” cannot stand in a path: use a–z, 0–9, - and _."],
     ["\u{1F600}", "“\u{1F600}” cannot stand in a path: use a–z, 0–9, - and _."],

@@ -1,4 +1,4 @@
-import type { ComponentChildren, JSX } from "preact";
+import type { AriaAttributes, ComponentChildren, JSX } from "preact";
 
 interface ButtonProps {
   label?: string;
@@ -6,7 +6,8 @@ interface ButtonProps {
   className: string;
   tabIndex?: number;
   disabled?: boolean;
-  onPress: () => void;
+  aria?: AriaAttributes;
+  onPress: (from: HTMLElement) => void;
   children: ComponentChildren;
 }
 
@@ -20,6 +21,7 @@ export function Button({
   className,
   tabIndex,
   disabled,
+  aria,
   onPress,
   children,
 }: ButtonProps): JSX.Element {
@@ -32,9 +34,10 @@ export function Button({
       tabIndex={tabIndex}
       disabled={disabled}
       data-lm-suppress-shortcuts="true"
+      {...aria}
       onClick={(event) => {
         event.stopPropagation();
-        onPress();
+        onPress(event.currentTarget);
       }}
     >
       {children}

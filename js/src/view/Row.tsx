@@ -1,4 +1,6 @@
 import type { AriaAttributes, JSX } from "preact";
+import { useRef } from "preact/hooks";
+import { formatAge, formatFixed } from "../ages.ts";
 import { foundIn } from "../arrange.ts";
 import type { TreeNode } from "../channel.ts";
 import { hasData, troubleOf } from "../nodes.ts";
@@ -7,7 +9,7 @@ import { lowerBound } from "../rows.ts";
 import { formatMoment, formatTime } from "../status.ts";
 import type { TreeStore } from "../store.ts";
 import { Button } from "./Button.tsx";
-import { Chevron, RefreshIcon } from "./icons.tsx";
+import { Chevron, PlusIcon, RefreshIcon } from "./icons.tsx";
 import { Trouble } from "./Trouble.tsx";
 
 /** A label longer than this gives way in its middle, so that what tells siblings apart stays readable. */
@@ -22,10 +24,14 @@ interface RowProps {
   isActive: boolean;
   onActivate: (path: string) => void;
   onResize: () => void;
+  /** Is the list of its children open? */
+  isBranching: boolean;
+  onBranch: (path: string) => void;
 }
 
 /** One node of the tree, with its message where it has one. */
-export function Row({ store, path, id, top, isActive, onActivate, onResize }: RowProps): JSX.Element {
+export function Row(props: RowProps): JSX.Element {
+  const { store, path, id, top, isActive, onActivate, onResize, isBranching, onBranch } = props;
   const { tree } = store;
   const node = tree.get(path);
   const isRoot = path === tree.root;
@@ -44,6 +50,7 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
       style={`top:${top}px;--itx-depth:${depthBelow(path, tree.root)}`}
       role="treeitem"
       aria-label={describeRow(segment, node, progress)}
+      aria-description={describeTimes(store, path, node) || undefined}
       aria-level={depthBelow(path, tree.root) + 1}
       {...placeAmongSiblings(store, path, segment)}
       aria-expanded={canExpand(node) ? isExpanded : undefined}
@@ -72,13 +79,31 @@ export function Row({ store, path, id, top, isActive, onActivate, onResize }: Ro
         />
         {progress && <span class="itx-progress">{progress}</span>}
         <span class="itx-gap" />
-        {node?.count != null && (
-          <span class="itx-badge" title={describeCount(node.count) + describeActivity(node)}>
-            {formatCount(node.count)}
+        {node?.active_at != null && (
+          <span class="itx-activity" title={`Last event ${formatMoment(node.active_at)}`}>
+            {store.canAsk
+              ? formatAge(node.active_at, store.takenAt)
+              : formatFixed(node.active_at, store.takenAt)}
           </span>
         )}
+        {node?.count != null && <Count store={store} path={path} node={node} count={node.count} />}
+        {!store.isReadOnly && (
+          <Button
+            className="itx-icon-button itx-on-demand itx-branch"
+            label={`New child of ${path}`}
+            tabIndex={tabIndex}
+            disabled={!store.canAsk}
+            aria={{ "aria-haspopup": "dialog", "aria-expanded": isBranching }}
+            onPress={() => {
+              onActivate(path);
+              onBranch(path);
+            }}
+          >
+            <PlusIcon />
+          </Button>
+        )}
         <Button
-          className="itx-icon-button itx-refresh"
+          className="itx-icon-button itx-on-demand"
           label={`Refresh ${path}`}
           tabIndex={tabIndex}
           disabled={!store.canAsk}
@@ -113,6 +138,35 @@ function placeAmongSiblings({ tree }: TreeStore, path: string, segment: string):
 export function canExpand(node: TreeNode | undefined): boolean {
   if (!node || node.children.length > 0) return true;
   return node.state === "unloaded" || node.state === "loading";
+}
+
+interface CountProps {
+  store: TreeStore;
+  path: string;
+  node: TreeNode;
+  count: number;
+}
+
+/** The number of events. It lights up when it moves, and is told apart where it is of an earlier moment. */
+function Count({ store, path, node, count }: CountProps): JSX.Element {
+  const before = useRef(count);
+  const hasMoved = useRef(false);
+  if (before.current !== count) hasMoved.current = true;
+  before.current = count;
+  const isOld = !store.isFollowed(path);
+  const times = describeTimes(store, path, node);
+  return (
+    <span
+      // Another element each time, so that it lights up anew.
+      key={count}
+      class="itx-badge"
+      data-moved={hasMoved.current || undefined}
+      data-old={isOld || undefined}
+      title={describeCount(count) + (times && `, ${times}`)}
+    >
+      {formatCount(count)}
+    </span>
+  );
 }
 
 interface DisclosureProps {
@@ -192,8 +246,16 @@ function describeProgress(store: TreeStore, node: TreeNode | undefined, isExpand
   return isAwaited && !store.canAsk && !hasData(node) ? "not loaded" : "";
 }
 
-function describeActivity({ active_at }: TreeNode): string {
-  return active_at === null ? "" : `, the newest of ${formatMoment(active_at)}`;
+/** Of when the count is where it is not of now, and when the stream was last written to. */
+function describeTimes(store: TreeStore, path: string, node: TreeNode | undefined): string {
+  if (node?.count == null) return "";
+  const isOld = !store.isFollowed(path) && node.updated_at !== null;
+  return [
+    isOld && `as of ${formatMoment(node.updated_at ?? 0)}`,
+    node.active_at !== null && `the newest of ${formatMoment(node.active_at)}`,
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function describeAge(node: TreeNode | undefined): string {

@@ -4,6 +4,7 @@ import type { NodeTable } from "../nodes.ts";
 import { parentOf } from "../path.ts";
 import type { TreeStore } from "../store.ts";
 import { offsetOf, ROW_HEIGHT, rowAt, type TallRow, tallRows, visibleRange } from "../window.ts";
+import { ChildrenPopup } from "./ChildrenPopup.tsx";
 import { isLetter, stepFor } from "./keys.ts";
 import { Row } from "./Row.tsx";
 import { useKeptFocus } from "./useKeptFocus.ts";
@@ -35,6 +36,8 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   const [{ viewHeight }, setView] = useState({ viewHeight: height });
   const [, redraw] = useReducer((n: number) => n + 1, 0);
   const [wanted, setActive] = useState<string | null>(null);
+  const [branching, setBranching] = useState<string | null>(null);
+  const branch = useRef<HTMLElement | null>(null);
 
   const active = nearestVisible(tree, wanted ?? store.selected ?? tree.root);
   const activeIndex = Math.max(0, tree.find(active));
@@ -85,7 +88,23 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
     activate(index);
   });
 
+  const branchOff = (path: string) => {
+    const drawn = [...(list.current?.querySelectorAll<HTMLElement>("[data-path]") ?? [])];
+    branch.current = drawn.find((row) => row.dataset.path === path)?.querySelector(".itx-branch") ?? null;
+    setBranching(branching === path ? null : path);
+  };
+  const closeBranch = (isEscape: boolean, gone?: string) => {
+    setBranching(null);
+    if (isEscape || gone !== undefined) list.current?.focus({ preventScroll: true });
+  };
+
   const pressed = (event: KeyboardEvent) => {
+    if (isMenuKey(event) && !store.isReadOnly && store.canAsk) {
+      event.preventDefault();
+      event.stopPropagation();
+      branchOff(active);
+      return;
+    }
     // Long details scroll by the same keys.
     if (event.target instanceof HTMLPreElement) return;
     const isInButton = event.target !== list.current;
@@ -93,7 +112,9 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
       const isGoingOn = event.timeStamp - typed.current.at < TYPE_AHEAD_MS;
       typed.current = { text: (isGoingOn ? typed.current.text : "") + event.key, at: event.timeStamp };
     }
-    const step = stepFor(event, isInButton, { store, index: activeIndex, typed: typed.current.text });
+    const isRtl = list.current !== null && getComputedStyle(list.current).direction === "rtl";
+    const place = { store, index: activeIndex, isRtl, typed: typed.current.text };
+    const step = stepFor(event, isInButton, place);
     if (!step) return;
     event.preventDefault();
     event.stopPropagation();
@@ -103,37 +124,56 @@ export function TreeList({ store, height, id }: TreeListProps): JSX.Element {
   };
 
   return (
-    <div
-      ref={list}
-      class="itx-list"
-      style={`max-height:${height}px`}
-      role="tree"
-      aria-label={`Streams of ${store.project.slug}`}
-      aria-activedescendant={rowId(id, active)}
-      tabIndex={0}
-      data-lm-suppress-shortcuts="true"
-      onScroll={scrolled}
-      onKeyDown={pressed}
-    >
-      <div class="itx-rows" role="presentation" style={`height:${total}px`}>
-        {drawnIndexes(activeIndex, visibleRange(top, viewHeight, rows.length, tall)).map((index) => {
-          const path = rows[index] ?? tree.root;
-          return (
-            <Row
-              key={path}
-              store={store}
-              path={path}
-              id={rowId(id, path)}
-              top={offsetOf(index, tall)}
-              isActive={index === activeIndex}
-              onActivate={setActive}
-              onResize={() => redraw(undefined)}
-            />
-          );
-        })}
+    <>
+      <div
+        ref={list}
+        class="itx-list"
+        style={`max-height:${height}px`}
+        role="tree"
+        aria-label={`Streams of ${store.project.slug}`}
+        aria-activedescendant={rowId(id, active)}
+        tabIndex={0}
+        data-lm-suppress-shortcuts="true"
+        onScroll={scrolled}
+        onKeyDown={pressed}
+      >
+        <div class="itx-rows" role="presentation" style={`height:${total}px`}>
+          {drawnIndexes(activeIndex, visibleRange(top, viewHeight, rows.length, tall)).map((index) => {
+            const path = rows[index] ?? tree.root;
+            return (
+              <Row
+                key={path}
+                store={store}
+                path={path}
+                id={rowId(id, path)}
+                top={offsetOf(index, tall)}
+                isActive={index === activeIndex}
+                onActivate={setActive}
+                onResize={() => redraw(undefined)}
+                isBranching={branching === path}
+                onBranch={branchOff}
+              />
+            );
+          })}
+        </div>
       </div>
-    </div>
+      {branching !== null && (
+        <ChildrenPopup
+          key={branching}
+          store={store}
+          path={branching}
+          anchor={branch}
+          id={`${id}-branch`}
+          onClose={closeBranch}
+        />
+      )}
+    </>
   );
+}
+
+/** The key that opens the menu of what one is at, or what stands in for it. */
+function isMenuKey({ key, shiftKey }: KeyboardEvent): boolean {
+  return key === "ContextMenu" || (key === "F10" && shiftKey);
 }
 
 /** `path`, or the nearest of its ancestors that has a row. */

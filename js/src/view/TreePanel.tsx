@@ -1,6 +1,7 @@
 import type { JSX } from "preact";
 import { hasData, troubleOf } from "../nodes.ts";
 import type { TreeStore } from "../store.ts";
+import { Crumbs } from "./Crumbs.tsx";
 import { DetailsPane } from "./DetailsPane.tsx";
 import { Header } from "./Header.tsx";
 import { Notice } from "./Notice.tsx";
@@ -48,6 +49,7 @@ function Body({ store, height, id }: TreePanelProps): JSX.Element {
   }
   return (
     <>
+      <Crumbs store={store} id={id} />
       <Tools store={store} />
       <TreeList store={store} height={height} id={id} />
       {root?.state === "loaded" && root.children.length === 0 && (

@@ -10,11 +10,15 @@ export interface Step {
   act?: () => void;
 }
 
+const MIRRORED: Record<string, string> = { ArrowLeft: "ArrowRight", ArrowRight: "ArrowLeft" };
+
 type Key = Pick<KeyboardEvent, "key" | "altKey" | "ctrlKey" | "metaKey" | "shiftKey">;
 
 export interface Place {
   store: TreeStore;
   index: number;
+  /** Do names begin at the right? Then what is deeper lies to the left. */
+  isRtl: boolean;
   /** The letters typed in quick succession, the one of this key included. */
   typed: string;
 }
@@ -26,13 +30,13 @@ export function isLetter(key: Key): boolean {
 }
 
 /** The step for a key pressed on the row at `index`; null leaves the key to the browser. */
-export function stepFor(key: Key, isInButton: boolean, { store, index, typed }: Place): Step | null {
+export function stepFor(key: Key, isInButton: boolean, { store, index, isRtl, typed }: Place): Step | null {
   if (key.altKey || key.ctrlKey || key.metaKey || (key.shiftKey && key.key.length > 1)) return null;
   const { tree } = store;
   const { rows } = tree;
   const path = rows[index] ?? tree.root;
   const isOpen = tree.isExpanded(path) && canExpand(tree.get(path));
-  switch (key.key) {
+  switch ((isRtl && MIRRORED[key.key]) || key.key) {
     case "ArrowDown":
       return { moveTo: Math.min(index + 1, rows.length - 1) };
     case "ArrowUp":

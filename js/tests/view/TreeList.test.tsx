@@ -27,7 +27,10 @@ it("is one stop for the Tab key, at the selected row or else the root", () => {
   const stops = allByRole(el, "button").filter(
     (button) => button.tabIndex === 0 && button.closest(".itx-list"),
   );
-  expect(stops.map((button) => button.getAttribute("aria-label"))).toEqual(["Refresh /agents/slack"]);
+  expect(stops.map((button) => button.getAttribute("aria-label"))).toEqual([
+    "New child of /agents/slack",
+    "Refresh /agents/slack",
+  ]);
 });
 
 it("walks, opens, closes and selects by keys", async () => {
