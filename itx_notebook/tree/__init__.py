@@ -1,5 +1,7 @@
 """The stream tree as data: nodes, expansion, what to watch, and a picture of it as text or HTML. No widget in it."""
 
+from itx_notebook.tree.about import About, AboutConnection, AboutProcessor
+from itx_notebook.tree.appending import append_once
 from itx_notebook.tree.arrange import SORTS, Sort
 from itx_notebook.tree.create import create_child
 from itx_notebook.tree.live import LiveTree
@@ -10,6 +12,9 @@ from itx_notebook.tree.values import Connection, Node, NodeError, Snapshot, make
 
 __all__ = [
     "SORTS",
+    "About",
+    "AboutConnection",
+    "AboutProcessor",
     "Connection",
     "LiveTree",
     "Node",
@@ -17,6 +22,7 @@ __all__ = [
     "Snapshot",
     "Sort",
     "TreeModel",
+    "append_once",
     "create_child",
     "make_node_error",
     "read_page",

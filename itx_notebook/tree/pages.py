@@ -10,8 +10,11 @@ from typing import Any, Final
 
 import msgspec
 
+from itx_notebook.errors import ItxError, is_itx_access_error
 from itx_notebook.handle.surface import StreamSurface
-from itx_notebook.types import StreamEvent
+from itx_notebook.streams import RuntimeState
+from itx_notebook.tree.about import FAILED, About, describe_state, describe_stream, get_absent_processors
+from itx_notebook.types import StreamEvent, StreamState
 
 __all__ = ["MAX_EVENT_BYTES", "PAGE", "read_page"]
 
@@ -23,6 +26,8 @@ _MAX_WINDOW: Final = 250
 """Offsets read at once: their events are in memory together."""
 _MAX_REACH: Final = 20_000
 """Offsets looked through for one page of a type; the page then says where to go on."""
+_ERROR_REACH: Final = 1_000
+"""Newest offsets among which it is looked up why a processor was given up."""
 
 
 async def read_page(
@@ -40,13 +45,16 @@ async def read_page(
     Returns
     -------
     dict
-        ``events``; ``before``, the offset to go on from, or ``None`` at the beginning; ``metadata`` of the stream.
+        ``events``; ``before``, the offset to go on from, or ``None`` at the beginning; ``about``, what else there is to
+        say of the stream (:class:`~itx_notebook.tree.about.About`), or ``None`` for a page from further back.
     """
-    state = await stream.get_state(presence=False)
-    end = state.event_count + 1 if before is None else before
+    told = None
+    if before is None:
+        told = await _fetch_state(stream)
+        before = _get_count(told) + 1
     found: list[StreamEvent] = []
-    high, reach = end, PAGE
-    while high > 1 and len(found) < PAGE and end - high < _MAX_REACH:
+    high, reach = before, PAGE
+    while high > 1 and len(found) < PAGE and before - high < _MAX_REACH:
         low = max(0, high - 1 - reach)
         window = await stream.read(
             after_offset=low,
@@ -62,8 +70,42 @@ async def read_page(
     return {
         "events": [_describe(event) for event in shown],
         "before": rest if rest > 1 else None,
-        "metadata": state.metadata,
+        "about": None if told is None else msgspec.to_builtins(await _read_about(stream, told, shown)),
     }
+
+
+async def _fetch_state(stream: StreamSurface) -> RuntimeState | StreamState:
+    """The whole state, or the public one of an itx that gives no more."""
+    try:
+        return await stream.get_runtime_state()
+    except ItxError as error:
+        if is_itx_access_error(error):
+            raise
+        return await stream.get_state(presence=False)
+
+
+def _get_count(told: RuntimeState | StreamState) -> int:
+    return told.core_processor_state.event_count if isinstance(told, RuntimeState) else told.event_count
+
+
+async def _read_about(stream: StreamSurface, told: RuntimeState | StreamState, shown: list[StreamEvent]) -> About:
+    count = _get_count(told)
+    newest: StreamEvent | None = shown[0] if shown and shown[0].offset == count else None
+    if newest is None and count:
+        newest = await stream.get_event(count, idempotency_key=None)
+    active_at = None if newest is None else newest.created_at
+    if isinstance(told, StreamState):
+        return describe_state(told, active_at=active_at)
+    errors: list[StreamEvent] = []
+    if absent := get_absent_processors(told):
+        errors = await stream.read(
+            after_offset=max(min(absent.values()), count - _ERROR_REACH),
+            before_offset=count + 1,
+            event_types=[FAILED],
+            limit=None,
+            presence=False,
+        )
+    return describe_stream(told, active_at=active_at, errors=errors)
 
 
 def _describe(event: StreamEvent) -> dict[str, Any]:

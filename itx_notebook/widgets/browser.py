@@ -7,7 +7,6 @@ which keeps the order; handlers, which may run on any thread, only pass on what 
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import contextvars
 import logging
@@ -25,8 +24,9 @@ from itx_notebook._loop import get_io_loop, run_blocking
 from itx_notebook.errors import ItxError
 from itx_notebook.handle import AsyncItx, Itx, Stream
 from itx_notebook.streams import parse_stream_path
-from itx_notebook.tree import SORTS, LiveTree, make_node_error, read_page, render_html, render_page, render_text
+from itx_notebook.tree import SORTS, LiveTree, make_node_error, render_html, render_page, render_text
 from itx_notebook.widgets.creating import Creations, parse_create_request
+from itx_notebook.widgets.requests import RELOAD, AppendRequest, PageRequest, Requests, parse_request
 
 __all__ = ["StreamTreeBrowser"]
 
@@ -37,7 +37,6 @@ _HEARTBEAT: Final = 2.0
 """Seconds between heartbeats; the browser takes three missing ones for a lost kernel."""
 _DEFAULT_HEIGHT: Final = 420
 _TIMEOUT: Final = 30.0
-_RELOAD: Final = "Reload the page: its code may be of another version than the kernel's."
 
 
 def _read_static(name: str) -> str:
@@ -50,13 +49,6 @@ def _read_static(name: str) -> str:
             details={"path": str(_STATIC / name)},
             hint="In a checkout: make build. Otherwise reinstall itx-notebook.",
         ) from None
-
-
-class _PageRequest(msgspec.Struct):
-    request: int
-    path: str
-    before: int | None
-    type: str | None
 
 
 class StreamTreeBrowser(anywidget.AnyWidget):
@@ -94,7 +86,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._is_connected = False
         self._has_front_end = False
         self._sent_seq = tree.seq
-        self._page: asyncio.Task[None] | None = None
+        self._requests = Requests(tree, self._tell)
         self._creations = Creations(tree.get_itx, self._tell)
         super().__init__(height=height, read_only=read_only, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
@@ -191,7 +183,10 @@ class StreamTreeBrowser(anywidget.AnyWidget):
             case "expand" | "collapse" | "refresh":
                 self._on_loop(getattr(self._tree, kind), parse_stream_path(content.get("path")))
             case "events":
-                self._on_loop(self._begin_page, _parse_page_request(content))
+                self._on_loop(self._requests.begin_page, parse_request(content, PageRequest))
+            case "append":
+                answer = self._requests.refuse_append if self.read_only else self._requests.begin_append
+                self._on_loop(answer, parse_request(content, AppendRequest))
             case "look":
                 looked = content.get("path")
                 self._on_loop(self._tree.look, None if looked is None else parse_stream_path(looked))
@@ -207,7 +202,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
                 raise ItxError(
                     f"The browser sent {content!r}, which this version does not know.",
                     code="BAD_REQUEST",
-                    hint=_RELOAD,
+                    hint=RELOAD,
                 )
 
     @traitlets.validate("selected_path")
@@ -231,29 +226,12 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._schedule_beat()
 
     def _end(self) -> None:
-        if self._page is not None:
-            self._page.cancel()
+        self._requests.close()
         self._creations.end()
         self._tree.close()
 
     def _send_patch(self, seq: int, patch: dict[str, Any]) -> None:
         self._tell({"kind": "patch", "seq": seq, **patch})
-
-    def _begin_page(self, request: _PageRequest) -> None:
-        # The browser asks for one page at a time: a new question makes the old one idle.
-        if self._page is not None:
-            self._page.cancel()
-        self._page = get_io_loop().create_task(self._send_page(request), context=contextvars.Context())
-
-    async def _send_page(self, request: _PageRequest) -> None:
-        answer: dict[str, Any] = {"kind": "events", "request": request.request, "error": None}
-        try:
-            stream = (await self._tree.get_itx()).streams.get(request.path)
-            answer |= await read_page(stream, before=request.before, event_type=request.type)
-        except Exception as error:
-            failure = msgspec.to_builtins(make_node_error(error))
-            answer |= {"events": [], "before": None, "metadata": {}, "error": failure}
-        self._tell(answer)
 
     def _schedule_beat(self) -> None:
         get_io_loop().call_later(_HEARTBEAT, self._beat_and_go_on, context=contextvars.Context())
@@ -285,13 +263,6 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         """
         if not self._has_front_end and self._tree.seq != self._sent_seq:
             self._on_loop(self._send_snapshot)
-
-
-def _parse_page_request(content: Any) -> _PageRequest:
-    try:
-        return msgspec.convert(content, _PageRequest)
-    except msgspec.ValidationError as error:
-        raise ItxError(f"The request for events is not one: {error}.", code="BAD_REQUEST", hint=_RELOAD) from None
 
 
 def _parse_text(value: Any) -> str:

@@ -103,6 +103,45 @@ export interface StreamEvent {
   [field: string]: unknown;
 }
 
+/** `absent`: nothing of it is connected. `tripped`: the circuit breaker, which has paused the stream. */
+export type ProcessorState = "running" | "failed" | "tripped" | "absent";
+
+/** A processor that was seen at the stream, or that the stream is configured to have. */
+export interface Processor {
+  slug: string;
+  version: string | null;
+  description: string | null;
+  state: ProcessorState;
+  detail: string | null;
+  /** The offset up to which it was served. */
+  served: number | null;
+}
+
+/** Somebody who is connected to the stream, and not in silence. */
+export interface Presence {
+  key: string;
+  name: string | null;
+  direction: "inbound" | "outbound";
+  /** ISO-8601. */
+  since: string;
+  served: number;
+}
+
+/** What there is to say of a stream besides its events; null where nobody told. Times are ISO-8601. */
+export interface About {
+  count: number;
+  created_at: string | null;
+  active_at: string | null;
+  paused: boolean | null;
+  pause_reason: string | null;
+  /** Null also where it is too large. */
+  metadata: Record<string, unknown> | null;
+  processors: Processor[] | null;
+  /** The first of them; `connection_count` says of how many. */
+  connections: Presence[] | null;
+  connection_count: number;
+}
+
 /** The answer to a request for events; `events` newest first. */
 export interface EventPage {
   kind: "events";
@@ -110,7 +149,8 @@ export interface EventPage {
   events: StreamEvent[];
   /** Where older ones go on; null at the beginning. */
   before: number | null;
-  metadata: Record<string, unknown>;
+  /** Of the newest page alone. */
+  about: About | null;
   error: NodeError | null;
 }
 
@@ -122,11 +162,21 @@ export interface Created {
   error: NodeError | null;
 }
 
-export type Incoming = Patch | Heartbeat | WidgetError | EventPage | Created;
+/** The answer to a request to append. */
+export interface Appended {
+  kind: "appended";
+  request: string;
+  offset: number | null;
+  error: NodeError | null;
+}
+
+export type Incoming = Patch | Heartbeat | WidgetError | EventPage | Appended | Created;
 
 export type Outgoing =
   | { kind: "hello" }
   | { kind: "resync"; have: number }
+  /** `payload` is JSON as it was typed; the kernel appends once for all messages of one `request`. */
+  | { kind: "append"; request: string; path: string; type: string; payload: string | null }
   | { kind: "events"; request: number; path: string; before: number | null; type: string | null }
   /** Have a path followed whose row does not want it, until another is looked at. */
   | { kind: "look"; path: string | null }
@@ -290,6 +340,44 @@ const patch = someOf<Omit<Patch, "kind">>({
   connection,
 });
 
+const flag: Reader<boolean> = (raw, where) => {
+  if (typeof raw !== "boolean") throw new MalformedMessage(where, raw, "true or false");
+  return raw;
+};
+
+const about = recordOf<About>({
+  count: wholeNumber,
+  created_at: nullOr(text),
+  active_at: nullOr(text),
+  paused: nullOr(flag),
+  pause_reason: nullOr(text),
+  metadata: nullOr(object),
+  processors: nullOr(
+    listOf(
+      recordOf<Processor>({
+        slug: text,
+        version: nullOr(text),
+        description: nullOr(text),
+        state: oneOf<ProcessorState>("running", "failed", "tripped", "absent"),
+        detail: nullOr(text),
+        served: nullOr(wholeNumber),
+      }),
+    ),
+  ),
+  connections: nullOr(
+    listOf(
+      recordOf<Presence>({
+        key: text,
+        name: nullOr(text),
+        direction: oneOf("inbound", "outbound"),
+        since: text,
+        served: wholeNumber,
+      }),
+    ),
+  ),
+  connection_count: wholeNumber,
+});
+
 const page = recordOf<Omit<EventPage, "kind">>({
   request: wholeNumber,
   events: listOf((raw, where) => ({
@@ -301,7 +389,13 @@ const page = recordOf<Omit<EventPage, "kind">>({
     })(raw, where),
   })),
   before: nullOr(wholeNumber),
-  metadata: object,
+  about: nullOr(about),
+  error: nullOr(error),
+});
+
+const appended = recordOf<Omit<Appended, "kind">>({
+  request: text,
+  offset: nullOr(wholeNumber),
   error: nullOr(error),
 });
 
@@ -327,12 +421,18 @@ export function parseMessage(raw: unknown): Incoming {
       return { kind, ...heartbeat(message, kind) };
     case "events":
       return { kind, ...page(message, kind) };
+    case "appended":
+      return { kind, ...appended(message, kind) };
     case "created":
       return { kind, ...created(message, kind) };
     case "error":
       return { kind, error: error(message.error, "error.error") };
     default:
-      throw new MalformedMessage("message.kind", kind, "patch, heartbeat, events, created or error");
+      throw new MalformedMessage(
+        "message.kind",
+        kind,
+        "patch, heartbeat, events, appended, created or error",
+      );
   }
 }
 

@@ -1,13 +1,16 @@
-// The newest events of the selected stream, asked for a page at a time: at the kernel's pace, and never twice at once.
+// The newest events of the selected stream and what else there is to say of it, asked for a page at a time: at the
+// kernel's pace, and never twice at once.
 //
 // Pages cross a lossy channel, so one that does not come is asked for again. Following needs no message of its own:
 // the tree tells when a count moves, and the first page is then asked for anew.
 
-import type { EventPage, Outgoing, StreamEvent } from "./channel.ts";
+import type { About, EventPage, NodeError, Outgoing, StreamEvent } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 
 /** How long a page may take before it is asked for again. */
 export const PAGE_RETRY_MS = 3_000;
+/** How long nobody may answer before it is said: longer than the kernel itself takes to give up. */
+export const PATIENCE_MS = 12_000;
 /** The least time between two pages of a stream that never rests. */
 export const FOLLOW_MS = 250;
 /** Events kept at the most; older ones are asked for again. */
@@ -15,33 +18,54 @@ export const MAX_EVENTS = 500;
 
 type Asked = Extract<Outgoing, { kind: "events" }>;
 
+interface Seams {
+  clock: Clock;
+  send(message: Outgoing): void;
+  onChange(): void;
+  /** The number before that of the first request. The answers to one page arrive at all of them. */
+  firstRequest?: number;
+}
+
 export class Details {
+  path: string | null = null;
   /** Newest first. */
   events: StreamEvent[] = [];
-  metadata: Record<string, unknown> = {};
+  /** As of the newest page; null until it comes. */
+  about: About | null = null;
   /** Where older events go on; null at the beginning of the stream. */
   before: number | null = null;
   /** What failed last, until a page comes. */
-  error: string | null = null;
+  error: NodeError | null = null;
+  /** Only events of this type are shown; empty: all. */
   type = "";
   isFollowing = true;
-  path: string | null = null;
 
-  #request = 0;
+  #request: number;
   #asked: Asked | null = null;
+  #askedAt = 0;
+  /** Where the page began that failed last. */
+  #failedBefore: number | null = null;
   #count: number | null = null;
   #seen: number | null = null;
+  readonly #types = new Set<string>();
   #cancel: () => void = () => {};
-  readonly #clock: Clock;
-  readonly #send: (message: Outgoing) => void;
+  readonly #seams: Seams;
 
-  constructor(clock: Clock, send: (message: Outgoing) => void) {
-    this.#clock = clock;
-    this.#send = send;
+  constructor(seams: Seams) {
+    this.#seams = seams;
+    this.#request = seams.firstRequest ?? 0;
   }
 
-  get isLoading(): boolean {
-    return this.#asked !== null;
+  /** What is awaited: the newest page, or an older one. */
+  get loading(): "newest" | "older" | null {
+    if (!this.#asked) return null;
+    return this.#asked.before === null ? "newest" : "older";
+  }
+
+  /** When a question was asked that has waited too long for its answer, in epoch milliseconds. */
+  get unansweredSince(): number | null {
+    const isLate = this.#asked && this.#seams.clock.now() - this.#askedAt >= PATIENCE_MS;
+    return isLate ? this.#askedAt : null;
   }
 
   /** Events that came while following was paused. */
@@ -49,19 +73,26 @@ export class Details {
     return Math.max(0, (this.#count ?? 0) - (this.#seen ?? this.#count ?? 0));
   }
 
+  /** Types of this stream's events, as far as they were seen, in order. */
+  get types(): string[] {
+    return [...this.#types].sort();
+  }
+
   /** Show a stream from its newest event on; null shows none. */
   open(path: string | null, type = ""): void {
     this.close();
-    Object.assign(this, {
-      path,
-      type,
-      events: [],
-      metadata: {},
-      before: null,
-      error: null,
-      isFollowing: true,
-    });
-    this.#count = this.#seen = null;
+    if (path !== this.path) {
+      this.#types.clear();
+      this.about = null;
+      this.#count = null;
+    }
+    this.path = path;
+    this.type = type;
+    this.events = [];
+    this.before = null;
+    this.error = null;
+    this.isFollowing = true;
+    this.#seen = null;
     if (path !== null) this.#ask(null);
   }
 
@@ -81,6 +112,18 @@ export class Details {
     if (this.before !== null) this.#ask(this.before);
   }
 
+  /** Ask again what failed, or what nobody has answered. */
+  retry(): void {
+    const before = this.#asked ? this.#asked.before : this.#failedBefore;
+    this.close();
+    this.#ask(before);
+  }
+
+  /** Somebody is there again: do not wait for the next try. */
+  wake(): void {
+    if (this.#asked) this.retry();
+  }
+
   toggleFollowing(): void {
     this.isFollowing = !this.isFollowing;
     this.#follow();
@@ -90,9 +133,11 @@ export class Details {
     const asked = this.#asked;
     if (asked?.request !== page.request) return;
     this.close();
-    this.error = page.error?.message ?? null;
+    this.error = page.error;
+    this.#failedBefore = page.error ? asked.before : null;
     if (page.error) return;
-    this.metadata = page.metadata;
+    this.about = page.about ?? this.about;
+    for (const { type } of page.events) this.#types.add(type);
     if (asked.before !== null) {
       this.events = [...this.events, ...page.events];
       this.before = page.before;
@@ -105,7 +150,7 @@ export class Details {
       const known = isJoined ? this.events.filter(({ offset }) => offset < oldest) : [];
       this.events = [...page.events, ...known];
     }
-    this.#cancel = this.#clock.after(FOLLOW_MS, () => this.#follow());
+    this.#cancel = this.#seams.clock.after(FOLLOW_MS, () => this.#follow());
   }
 
   #follow(): void {
@@ -117,11 +162,15 @@ export class Details {
     if (path === null || this.#asked) return;
     this.#cancel();
     this.#asked = { kind: "events", request: ++this.#request, path, before, type: this.type || null };
+    this.#askedAt = this.#seams.clock.now();
     this.#press(this.#asked);
   }
 
   #press(asked: Asked): void {
-    this.#cancel = this.#clock.after(PAGE_RETRY_MS, () => this.#press(asked));
-    this.#send(asked);
+    this.#cancel = this.#seams.clock.after(PAGE_RETRY_MS, () => {
+      this.#press(asked);
+      this.#seams.onChange();
+    });
+    this.#seams.send(asked);
   }
 }

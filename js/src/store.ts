@@ -1,6 +1,7 @@
 // The tree of one widget in the browser: it follows the kernel's numbered patches, notices what it missed, and
 // keeps working when nobody answers. It owns no DOM; all views of one model share one store.
 
+import { Appending } from "./appending.ts";
 import {
   type Connection,
   type Heartbeat,
@@ -16,6 +17,7 @@ import {
 } from "./channel.ts";
 import type { Clock } from "./clock.ts";
 import { Details } from "./details.ts";
+import { makeFirstNumber } from "./keys.ts";
 import { Link, type LinkState } from "./link.ts";
 import { MalformedMessage } from "./malformed.ts";
 import { Navigation } from "./navigation.ts";
@@ -48,6 +50,7 @@ export interface StoreSeams {
 export class TreeStore {
   readonly tree = new NodeTable();
   readonly details: Details;
+  readonly appending: Appending;
   readonly navigation: Navigation;
   /** What the kernel wants brought into view; another object each time. */
   revealed: { path: string } | null = null;
@@ -58,6 +61,8 @@ export class TreeStore {
   #takenAt = 0;
   #project: Project = { id: "", slug: "" };
   #selected: string | null = null;
+  /** The selection that the details have followed: closed by hand, they stay so until another. */
+  #followed: string | null = null;
   #filter = "";
   #cancelTyping: (() => void) | null = null;
   #connection: Connection = { state: "live", since: 0, detail: null };
@@ -83,9 +88,15 @@ export class TreeStore {
   constructor(seams: StoreSeams) {
     this.#seams = seams;
     this.#link = new Link(seams.clock, () => this.#changed());
-    this.details = new Details(seams.clock, (message) => {
-      if (this.canAsk) this.#send(message);
-    });
+    const asks = {
+      clock: seams.clock,
+      send: (message: Outgoing) => {
+        if (this.canAsk) this.#send(message);
+      },
+      onChange: () => this.#changed(),
+    };
+    this.details = new Details({ ...asks, firstRequest: makeFirstNumber() });
+    this.appending = new Appending(asks);
     this.navigation = new Navigation({
       clock: seams.clock,
       send: (message) => {
@@ -168,6 +179,7 @@ export class TreeStore {
     this.#cancelSave();
     this.#cancelTyping?.();
     this.details.close();
+    this.appending.close();
     this.navigation.close();
     this.#listeners.clear();
   }
@@ -202,6 +214,8 @@ export class TreeStore {
     this.#gap = null;
     this.#cancelRetry();
     if (complaint) this.#complain(complaint);
+    this.#followSelection();
+    this.#noteCount();
     this.#changed();
   }
 
@@ -218,6 +232,9 @@ export class TreeStore {
       case "events":
         this.details.take(message);
         this.#changed();
+        break;
+      case "appended":
+        this.appending.take(message);
         break;
       case "created":
         this.navigation.take(message);
@@ -252,7 +269,7 @@ export class TreeStore {
   }
 
   select(path: string): void {
-    this.#selected = path;
+    this.#selected = this.#followed = path;
     this.#tell("select", { kind: "select", path });
     if (this.details.path !== path) this.showDetails(path);
   }
@@ -289,6 +306,12 @@ export class TreeStore {
     this.#changed();
   }
 
+  /** Ask again for events that failed to come. */
+  retryDetails(): void {
+    this.details.retry();
+    this.#changed();
+  }
+
   showOlder(): void {
     this.details.older();
     this.#changed();
@@ -320,6 +343,7 @@ export class TreeStore {
     for (const path of patch.expand ?? []) this.tree.expand(path);
     for (const path of patch.collapse ?? []) this.tree.collapse(path);
     if (patch.selected !== undefined) this.#selected = patch.selected;
+    this.#followSelection();
     this.#noteCount();
     this.#arrange(patch);
     if (patch.reveal) this.revealed = { path: patch.reveal };
@@ -349,24 +373,28 @@ export class TreeStore {
     });
   }
 
+  /** Show what is selected, whoever selected it, once there is somebody to tell of it. */
+  #followSelection(): void {
+    if (this.#followed === this.#selected || !this.#link.isLive) return;
+    this.#followed = this.#selected;
+    if (this.details.path !== this.#selected) this.details.open(this.#selected);
+    this.#noteCount();
+  }
+
   #noteCount(): void {
     const { path } = this.details;
     if (path !== null) this.details.note(this.tree.get(path)?.count ?? null);
   }
 
   #hear(): void {
+    const wasLive = this.#link.isLive;
     this.#link.hear();
-    if (this.#untold.size === 0) return;
     const messages = [...this.#untold.values()];
     this.#untold.clear();
     for (const message of messages) this.#send(message);
-  }
-
-  /** The kernel's clock goes on, and with it how long ago things were. */
-  #passTo(now: number): void {
-    const isOther = Math.floor(now / TICK_MS) !== Math.floor(this.#takenAt / TICK_MS);
-    this.#takenAt = now;
-    if (isOther) this.#changed();
+    if (wasLive) return;
+    this.details.wake();
+    this.#followSelection();
   }
 
   /** Something up to `seq` did not arrive: ask for everything, until it comes. */

@@ -53,8 +53,8 @@ describe("parseMessage", () => {
     [null, "message is null, not an object"],
     ["patch", 'message is "patch", not an object'],
     [[], "message is [], not an object"],
-    [{}, "message.kind is missing, not patch, heartbeat, events, created or error"],
-    [{ kind: "dance" }, 'message.kind is "dance", not patch, heartbeat, events, created or error'],
+    [{}, "message.kind is missing, not patch, heartbeat, events, appended, created or error"],
+    [{ kind: "dance" }, 'message.kind is "dance", not patch, heartbeat, events, appended, created or error'],
     [{ kind: "patch", seq: "5" }, 'patch.seq is "5", not a whole number'],
     [{ kind: "patch", seq: 1.5 }, "patch.seq is 1.5, not a whole number"],
     [{ kind: "patch", seq: 1, nodes: [] }, "patch.nodes is [], not an object"],
@@ -91,7 +91,9 @@ describe("parseMessage", () => {
 
   it("shows no more of a wrong value than fits a line", () => {
     const complaint = complaintOf(() => parseMessage({ kind: "x".repeat(500) }));
-    expect(complaint).toBe(`message.kind is "${"x".repeat(58)}…, not patch, heartbeat, events, created or error`);
+    expect(complaint).toBe(
+      `message.kind is "${"x".repeat(58)}…, not patch, heartbeat, events, appended, created or error`,
+    );
     expect(complaintOf(() => parseMessage(12n))).toBe("message is 12, not an object");
   });
 });

@@ -1,17 +1,19 @@
 import { beforeEach, expect, it } from "vitest";
 import type { EventPage, Outgoing, StreamEvent } from "../src/channel.ts";
-import { Details, FOLLOW_MS, MAX_EVENTS, PAGE_RETRY_MS } from "../src/details.ts";
-import { toAppend, toPython } from "../src/literals.ts";
+import { Details, FOLLOW_MS, MAX_EVENTS, PAGE_RETRY_MS, PATIENCE_MS } from "../src/details.ts";
 import { FakeClock } from "./helpers/FakeClock.ts";
+import { aboutOf, failure } from "./helpers/values.ts";
 
 let clock: FakeClock;
 let sent: Outgoing[];
+let changes: number;
 let details: Details;
 
 beforeEach(() => {
   clock = new FakeClock();
   sent = [];
-  details = new Details(clock, (message) => sent.push(message));
+  changes = 0;
+  details = new Details({ clock, send: (message) => sent.push(message), onChange: () => changes++ });
 });
 
 /** Events from `newest` down to `oldest`. */
@@ -23,7 +25,7 @@ function events(newest: number, oldest: number): StreamEvent[] {
 function answer(newest: number, oldest: number, more: Partial<EventPage> = {}): void {
   const request = (sent.at(-1) as { request: number }).request;
   const before = oldest > 1 ? oldest : null;
-  const page = { events: events(newest, oldest), before, metadata: {}, error: null };
+  const page = { events: events(newest, oldest), before, about: null, error: null };
   details.take({ kind: "events", request, ...page, ...more });
 }
 
@@ -32,12 +34,13 @@ const offsets = () => details.events.map(({ offset }) => offset);
 it("asks for the newest page, and for older ones from where it ended", () => {
   details.open("/a");
   expect(sent).toEqual([{ kind: "events", request: 1, path: "/a", before: null, type: null }]);
-  expect(details.isLoading).toBe(true);
+  expect(details.loading).toBe("newest");
   answer(6, 4);
   details.older();
+  expect(details.loading).toBe("older");
   expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/a", before: 4, type: null });
   answer(3, 1);
-  expect([offsets(), details.before, details.isLoading]).toEqual([[6, 5, 4, 3, 2, 1], null, false]);
+  expect([offsets(), details.before, details.loading]).toEqual([[6, 5, 4, 3, 2, 1], null, null]);
 });
 
 it("asks again for a page that was lost, and takes the answer once", () => {
@@ -99,31 +102,70 @@ it("asks for one type, and drops an answer for another stream", () => {
   details.open("/a");
   details.open("/b", "demo.paid");
   expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/b", before: null, type: "demo.paid" });
-  details.take({ kind: "events", request: 1, events: events(9, 1), before: null, metadata: {}, error: null });
+  details.take({ kind: "events", request: 1, events: events(9, 1), before: null, about: null, error: null });
   expect(offsets()).toEqual([]);
 });
 
-it("says what failed, and keeps what it had", () => {
+it("says what failed, keeps what it had, and tries the same again", () => {
   details.open("/a");
-  details.note(2);
-  answer(2, 1);
-  details.note(3);
-  const error = { code: "NOT_FOUND", message: "gone", hint: null, details: null };
-  answer(0, 1, { events: [], error });
-  expect([details.error, offsets()]).toEqual(["gone", [2, 1]]);
+  answer(40, 16);
+  details.older();
+  answer(0, 1, { events: [], error: failure("gone") });
+  expect([details.error?.message, offsets().length]).toEqual(["gone", 25]);
+  details.retry();
+  expect(sent.at(-1)).toMatchObject({ before: 16 });
+  answer(15, 1);
+  expect([details.error, offsets().length]).toEqual([null, 40]);
+});
+
+it("says when nobody answers for long, and goes on asking", () => {
+  details.open("/a");
+  const askedAt = clock.now();
+  clock.advance(PATIENCE_MS - 1);
+  expect(details.unansweredSince).toBe(null);
+  const before = changes;
+  clock.advance(1);
+  expect([details.unansweredSince, changes > before]).toEqual([askedAt, true]);
+  expect(sent.length).toBe(1 + PATIENCE_MS / PAGE_RETRY_MS);
+  details.retry();
+  expect(sent.at(-1)).toMatchObject({ request: 2, before: null });
+  answer(1, 1);
+  expect(details.unansweredSince).toBe(null);
+});
+
+it("does not wait for its next try when somebody is there again", () => {
+  details.wake();
+  details.open("/a");
+  details.wake();
+  expect(sent.map((message) => message.kind)).toEqual(["events", "events"]);
+  answer(1, 1);
+  details.wake();
+  expect(sent.length).toBe(2);
+});
+
+it("keeps what is said of the stream, and the types seen, until another is shown", () => {
+  details.open("/a");
+  answer(2, 1, { about: aboutOf({ count: 2 }) });
+  details.open("/a", "other");
+  answer(1, 1, { events: [{ offset: 1, type: "a.first", createdAt: "" }], about: null });
+  expect([details.about?.count, details.types]).toEqual([2, ["a.first", "demo"]]);
+  details.open("/b");
+  expect([details.about, details.types]).toEqual([null, []]);
+});
+
+it("counts its requests on from where it was told", () => {
+  details = new Details({
+    clock,
+    send: (message) => sent.push(message),
+    onChange: () => {},
+    firstRequest: 700,
+  });
+  details.open("/a");
+  expect(sent.at(-1)).toMatchObject({ request: 701 });
 });
 
 it("leaves no timer when it is closed", () => {
   details.open("/a");
   details.close();
   expect(clock.pending).toBe(0);
-});
-
-it("writes values as Python", () => {
-  expect(toPython({ a: [null, true, false, 1.5, 'say "hi"\n'] })).toBe(
-    '{"a": [None, True, False, 1.5, "say \\"hi\\"\\n"]}',
-  );
-  const event = { offset: 1, type: "demo", createdAt: "" };
-  expect(toAppend("/a", event)).toBe('itx.streams.get("/a").append("demo")');
-  expect(toAppend("/a", { ...event, payload: null })).toBe('itx.streams.get("/a").append("demo", None)');
 });

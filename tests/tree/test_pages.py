@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from typing import Any, cast
+
 import pytest
 
+from itx_notebook.errors import ItxError
+from itx_notebook.handle.surface import StreamSurface
+from itx_notebook.streams import processor
 from itx_notebook.tree import pages, read_page
-from itx_notebook.types import Event
+from itx_notebook.types import Event, StreamEvent
 from tests.tree.conftest import World
 
 
@@ -58,3 +63,71 @@ async def test_event_that_is_large_is_told_by_its_size(world: World) -> None:
 async def test_page_of_a_stream_without_events_is_empty(world: World) -> None:
     page = await read_page(await world.get_stream("/none"))
     assert (page["events"], page["before"]) == ([], None)
+
+
+async def test_newest_page_tells_of_the_stream_and_an_older_one_does_not(world: World) -> None:
+    await world.append("/orders", 60)
+    stream, count = await world.get_stream("/orders"), await world.get_count("/orders")
+    page = await read_page(stream)
+    assert page["about"]["count"] == count
+    first = await stream.get_event(1, idempotency_key=None)
+    assert first is not None
+    assert page["about"]["created_at"] == first.created_at
+    assert page["about"]["active_at"] == page["events"][0]["createdAt"]
+    assert (await read_page(stream, before=page["before"]))["about"] is None
+
+
+async def test_page_of_a_type_tells_when_the_newest_event_of_any_type_was(world: World) -> None:
+    stream = await world.get_stream("/orders")
+    await stream.append(Event(type="demo.rare"))
+    newest = await stream.append(Event(type="demo.n"))
+    page = await read_page(stream, event_type="demo.rare")
+    assert [event["type"] for event in page["events"]] == ["demo.rare"]
+    assert page["about"]["active_at"] == newest.created_at
+
+
+async def test_page_tells_who_is_present_and_which_processor_failed(world: World) -> None:
+    stream = await world.get_stream("/orders")
+    present = await stream.subscribe(lambda _batch: None, after_offset="end", events=True, presence=True, key="ada")
+    running = await stream.run_processor(_stumbling, key=None, view=await world.get_actor("/orders"))
+    assert {each["key"]: each["name"] for each in (await read_page(stream))["about"]["connections"]} == {
+        "ada": None,
+        "processor:stumbling": "stumbling",
+    }
+    await stream.append(Event(type="demo.stone"))
+    await stream.wait_for_event(
+        None,
+        event_types=["events.iterate.com/stream/error-occurred"],
+        after_offset="start",
+        timeout=5,
+        presence=False,
+    )
+    (told,) = (await read_page(stream))["about"]["processors"]
+    assert (told["slug"], told["state"], told["served"]) == ("stumbling", "failed", None)
+    assert told["detail"].endswith("over a stone")
+    await running.stop()
+    await present.unsubscribe()
+
+
+@processor("stumbling", consumes=["demo.stone"])
+def _stumbling(state: dict[str, Any], event: StreamEvent) -> None:
+    raise ValueError("over a stone")
+
+
+async def test_page_of_an_itx_that_tells_no_more_than_the_state_has_what_there_is(world: World) -> None:
+    class Terse:
+        """A stream of a deployment that answers the whole state in a shape of its own."""
+
+        def __init__(self, stream: StreamSurface) -> None:
+            self._stream = stream
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._stream, name)
+
+        async def get_runtime_state(self) -> Any:
+            raise ItxError("The answer is not of the expected shape.", code="INTERNAL")
+
+    page = await read_page(cast("StreamSurface", Terse(await world.get_stream("/orders"))))
+    assert len(page["events"]) == page["about"]["count"] == await world.get_count("/orders")
+    assert (page["about"]["paused"], page["about"]["processors"]) == (None, None)
+    assert page["about"]["active_at"] == page["events"][0]["createdAt"]

@@ -393,37 +393,6 @@ def test_snapshot_is_not_sent_after_a_cell_when_a_browser_is_there(shell: Intera
     browser.close()
 
 
-# -- events ----------------------------------------------------------------------------------------------------------
-
-
-def test_newest_events_are_sent_as_a_page_on_request(itx: NotebookItx, wire: FakeComm) -> None:
-    itx.streams.get("/orders").append("demo.paid", {"n": 1})
-    before = _get_count(itx, "/orders")
-    wire.say({"kind": "events", "request": 7, "path": "/orders", "before": None, "type": None})
-    wire.wait_for(lambda: wire.get_custom("events"))
-    (page,) = wire.get_custom("events")
-    assert set(page) == {"kind", "request", "events", "before", "metadata", "error"}
-    assert (page["request"], page["error"], page["before"]) == (7, None, None)
-    assert [event["offset"] for event in page["events"]] == list(range(before, 0, -1))
-    assert page["events"][0] | {"createdAt": ""} == {
-        "type": "demo.paid",
-        "payload": {"n": 1},
-        "metadata": {},
-        "offset": before,
-        "createdAt": "",
-    }
-    assert _get_count(itx, "/orders") == before
-
-
-def test_page_that_cannot_be_read_says_why(itx: NotebookItx, wire: FakeComm) -> None:
-    itx.close()
-    wire.say({"kind": "events", "request": 1, "path": "no path", "before": None, "type": None})
-    wire.wait_for(lambda: wire.get_custom("events"))
-    (page,) = wire.get_custom("events")
-    assert (page["request"], page["events"], page["before"]) == (1, [], None)
-    assert page["error"]["message"]
-
-
 # -- from Python -----------------------------------------------------------------------------------------------------
 
 

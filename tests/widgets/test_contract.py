@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from itx_notebook.tree import SORTS, Connection, NodeError, Snapshot, TreeModel
+from itx_notebook.tree import SORTS, About, AboutConnection, AboutProcessor, Connection, NodeError, Snapshot, TreeModel
 from itx_notebook.tree.values import SNAPSHOT_VERSION, Node
 from itx_notebook.widgets import StreamTreeBrowser
 from itx_notebook.widgets import browser as browser_module
+from itx_notebook.widgets.requests import AppendRequest, PageRequest
 
 JS = Path(__file__).parents[2] / "js" / "src"
 CHANNEL = (JS / "channel.ts").read_text()
@@ -46,9 +47,11 @@ def write_type(hint: Any) -> str:
         return " | ".join(f"'{arg}'" for arg in args)
     if origin in (typing.Union, types.UnionType):
         return " | ".join(write_type(arg) for arg in args)
+    if origin is dict:
+        return "Record<string, unknown>"
     if origin is list:
         return f"{write_type(args[0])}[]"
-    names = {str: "string", int: "number", type(None): "null"}
+    names = {str: "string", int: "number", bool: "boolean", type(None): "null"}
     return names.get(hint, getattr(hint, "__name__", str(hint)))
 
 
@@ -107,10 +110,45 @@ def test_heartbeat_and_error_have_the_fields_that_are_sent() -> None:
 
 
 def test_page_and_request_for_one_have_the_fields_that_are_sent() -> None:
-    assert list(parse_interface("EventPage")) == ["kind", "request", "events", "before", "metadata", "error"]
-    request = {field.name for field in msgspec.structs.fields(browser_module._PageRequest)}
-    assert request == {"request", "path", "before", "type"}
+    assert list(parse_interface("EventPage")) == ["kind", "request", "events", "before", "about", "error"]
+    assert _get_python_fields(PageRequest) == {
+        "request": "number",
+        "path": "string",
+        "before": "number | null",
+        "type": "string | null",
+    }
     assert '{ kind: "events"; request: number; path: string; before: number | null; type: string | null }' in CHANNEL
+
+
+def test_append_and_its_answer_have_the_fields_that_are_sent() -> None:
+    assert parse_interface("Appended") == {
+        "kind": "'appended'",
+        "request": "string",
+        "offset": "number | null",
+        "error": "NodeError | null",
+    }
+    assert _get_python_fields(AppendRequest) == {
+        "request": "string",
+        "path": "string",
+        "type": "string",
+        "payload": "string | null",
+    }
+    assert '{ kind: "append"; request: string; path: string; type: string; payload: string | null }' in CHANNEL
+
+
+@pytest.mark.parametrize(
+    ("struct", "name"), [(About, "About"), (AboutProcessor, "Processor"), (AboutConnection, "Presence")]
+)
+def test_what_is_told_of_a_stream_has_the_interfaces_fields_and_types(struct: Any, name: str) -> None:
+    written = {
+        field: kind.replace("AboutProcessor", "Processor").replace("AboutConnection", "Presence")
+        for field, kind in _get_python_fields(struct).items()
+    }
+    if name == "Processor":
+        states = set(re.findall(r"\w+", written["state"]))
+        assert states == parse_union("ProcessorState")
+        written["state"] = "ProcessorState"
+    assert written == parse_interface(name)
 
 
 def test_front_end_reads_no_trait_but_the_synced_ones() -> None:

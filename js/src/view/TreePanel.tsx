@@ -55,7 +55,7 @@ function Body({ store, height, id }: TreePanelProps): JSX.Element {
       {root?.state === "loaded" && root.children.length === 0 && (
         <p class="itx-remark">No child streams yet.</p>
       )}
-      <DetailsPane key={store.details.path} store={store} />
+      <DetailsPane key={store.details.path} store={store} id={`${id}-details`} />
     </>
   );
 }

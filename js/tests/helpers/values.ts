@@ -1,4 +1,4 @@
-import type { Connection, NodeError, Snapshot, TreeNode } from "../../src/channel.ts";
+import type { About, Connection, NodeError, Snapshot, TreeNode } from "../../src/channel.ts";
 
 export const LIVE: Connection = { state: "live", since: 0, detail: null };
 
@@ -43,6 +43,22 @@ export function snapshotOf(more: Partial<Snapshot> = {}): Snapshot {
     filter: "",
     sort: "name",
     connection: LIVE,
+    ...more,
+  };
+}
+
+/** What is said of a stream of which there is nothing to say. */
+export function aboutOf(more: Partial<About> = {}): About {
+  return {
+    count: 0,
+    created_at: null,
+    active_at: null,
+    paused: false,
+    pause_reason: null,
+    metadata: {},
+    processors: [],
+    connections: [],
+    connection_count: 0,
     ...more,
   };
 }
