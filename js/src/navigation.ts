@@ -63,6 +63,7 @@ export class Navigation {
     this.#looked = path;
     this.#isLate = false;
     this.#askFor(path, this.#seams.clock.now() + PATIENCE_MS);
+    this.#seams.onChange();
   }
 
   /** The list of `path` was closed. */

@@ -137,6 +137,54 @@ it("offers nothing that nobody could do", async () => {
   });
   clock.advance(6_000);
   await drawn();
-  const enabled = allByRole(byRole(el, "tree"), "button").filter((button) => !button.hasAttribute("disabled"));
+  const enabled = allByRole(byRole(el, "tree"), "button").filter(
+    (button) => !button.hasAttribute("disabled"),
+  );
   expect(enabled.map((button) => button.getAttribute("aria-label"))).toEqual(["Collapse /"]);
+});
+
+it("tells how long ago something happened, by the kernel's clock and without a timer of its own", async () => {
+  const now = Date.UTC(2026, 10, 23, 12);
+  const nodes = { "/": loaded(1, ["a"]), "/a": loaded(3, [], { active_at: now - 3 * 60_000 }) };
+  const { el, clock, beat } = show({ nodes, expanded: ["/", "/a"] });
+  const activity = () => rowOf(el, "/a").querySelector("[title^='Last event']")?.textContent;
+  expect(activity()).toBe("3 min");
+  const waiting = clock.pending;
+  for (let waited = 0; waited < 60_000; waited += 2_000) {
+    clock.advance(2_000);
+    beat();
+  }
+  await drawn();
+  expect(activity()).toBe("4 min");
+  expect(clock.pending).toBe(waiting);
+  clock.advance(6_000);
+  await drawn();
+  expect(activity()).toMatch(/^\d\d:\d\d$/);
+});
+
+it("lights a count up when it moves, and not when it comes into view", async () => {
+  const { el, patch } = show();
+  const badge = () => rowOf(el, "/agents/slack").querySelector<HTMLElement>(".itx-badge");
+  expect(badge()?.dataset.moved).toBeUndefined();
+  patch({ nodes: { "/agents/slack": { count: 13 } } });
+  await drawn();
+  expect([badge()?.textContent, badge()?.dataset.moved]).toEqual(["13", "true"]);
+});
+
+it("tells a count of an earlier moment from one that is followed", async () => {
+  const nodes = { "/": loaded(5, ["a", "b"]), "/a": loaded(3), "/b": loaded(2) };
+  const { el, clock } = show({ nodes, expanded: ["/", "/a"] });
+  const facts = (path: string) => {
+    const badge = rowOf(el, path).querySelector<HTMLElement>(".itx-badge");
+    return [
+      badge?.dataset.old,
+      badge?.title.includes("as of"),
+      rowOf(el, path).getAttribute("aria-description"),
+    ];
+  };
+  expect(facts("/a")).toEqual([undefined, false, null]);
+  expect(facts("/b")).toEqual(["true", true, expect.stringMatching(/^as of 1970-01-0/)]);
+  clock.advance(6_000);
+  await drawn();
+  expect(facts("/a").slice(0, 2)).toEqual(["true", true]);
 });

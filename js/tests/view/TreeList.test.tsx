@@ -235,3 +235,19 @@ it("brings into view what the kernel reveals, once its way is loaded", async () 
   await drawn();
   expect(activePath(el)).toBe("/");
 });
+
+it("opens to the left and closes to the right where names begin at the right", async () => {
+  const { el } = show();
+  const tree = byRole(el, "tree");
+  tree.style.direction = "rtl";
+  const walk = async (key: string) => {
+    press(tree, key);
+    await drawn();
+    return [activePath(el), paths(el).length];
+  };
+  await walk("ArrowDown");
+  expect(await walk("ArrowRight")).toEqual(["/agents", 3]);
+  expect(await walk("ArrowLeft")).toEqual(["/agents", 5]);
+  expect(await walk("ArrowLeft")).toEqual(["/agents/mail", 5]);
+  expect(await walk("ArrowRight")).toEqual(["/agents", 5]);
+});
