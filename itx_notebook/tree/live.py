@@ -110,6 +110,7 @@ class LiveTree:
         self._frame_end: asyncio.Future[None] | None = None
         self._last_frame = -FRAME
         self._is_open = False
+        self._closed_at: int | None = None
         self._explorer = Explorer(self)
 
     # -- life --------------------------------------------------------------------------------------------------------
@@ -144,14 +145,19 @@ class LiveTree:
     def open(self) -> None:
         """Begin to follow."""
         self._is_open = True
+        self._closed_at = None
         if self._way is not None and self._leave_way is None:
             self._leave_way = self._way.subscribe_link(self._note_way)
             self._note_way()
-        self._follow_wanted()
+        self._model.take_turned()
+        self._follow(self._model.get_wanted())
 
     def close(self) -> None:
-        """Stop following. Repeating is harmless."""
+        """Stop following, and let go of who listens. Repeating is harmless."""
+        if self._is_open:
+            self._closed_at = self._clock.now_ms()
         self._is_open = False
+        self._listeners.clear()
         leave, self._leave_way = self._leave_way, None
         if leave is not None:
             leave()
@@ -217,14 +223,14 @@ class LiveTree:
             watch.refresh()
 
     def get_snapshot(self) -> Snapshot:
-        """The whole tree as of now. Any thread."""
+        """The whole tree as of now, or as it was when it was closed. Any thread."""
         with self._lock:
             model = self._model
             return Snapshot(
                 version=SNAPSHOT_VERSION,
                 seq=self._seq,
                 session=self.session,
-                taken_at=self._clock.now_ms(),
+                taken_at=self._closed_at or self._clock.now_ms(),
                 project={"id": self.project.id, "slug": self.project.slug},
                 root=model.root,
                 nodes=model.get_nodes(),
@@ -248,13 +254,15 @@ class LiveTree:
 
     def _follow_wanted(self) -> None:
         """Start watching what has become wanted and stop what no longer is."""
-        if not self._is_open:
-            return
-        wanted = self._model.get_wanted()
-        for path in self._watches.keys() - set(wanted):
-            self._watches.pop(path).close()
-        for path in wanted:
-            if path not in self._watches:
+        if self._is_open:
+            self._follow(self._model.take_turned())
+
+    def _follow(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if not self._model.is_wanted(path):
+                if path in self._watches:
+                    self._watches.pop(path).close()
+            elif path not in self._watches:
                 watch = self._watches[path] = _Watch(self, path)
                 watch.open()
         self._explorer.wake()
@@ -493,7 +501,7 @@ def _make_node(state: QueryState[StreamState], old: Node | None, *, is_current: 
         if old is not None and old.count is not None and old.count < data.event_count:
             # Between two looks at a stream nobody watched, its events may have come at any time.
             active_at = state.data_updated_at_ms if is_current else None
-        same = old is not None and old.child_paths == data.child_paths
+        same = old is not None and (old.child_paths is data.child_paths or old.child_paths == data.child_paths)
         return Node(
             state="loaded",
             count=data.event_count,

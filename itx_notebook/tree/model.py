@@ -7,13 +7,14 @@ update costs depends on the update and not on the tree.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from itx_notebook.streams.path import get_ancestors
 from itx_notebook.tree.arrange import Sort, arrange
+from itx_notebook.tree.opened import OpenNodes
 from itx_notebook.tree.values import Connection, Node, get_child_names
 
 __all__ = ["TreeModel"]
@@ -26,8 +27,6 @@ class TreeModel:
     ----------
     nodes : dict
         Nodes by path; a child that is only named by its parent has none.
-    expanded : set
-        Paths that are open, also below a closed one.
     selected : str or None
         The current path.
     looked : str or None
@@ -43,14 +42,24 @@ class TreeModel:
     def __init__(self, root: str, connection: Connection) -> None:
         self.root = root
         self.nodes: dict[str, Node] = {}
-        self.expanded: set[str] = {root}
         self.selected: str | None = None
         self.looked: str | None = None
         self.filter = ""
         self.sort: Sort = "name"
         self.connection = connection
         self._patch: dict[str, Any] = {}
-        self._child_sets: dict[str, tuple[tuple[str, ...], frozenset[str]]] = {}
+        self._open = OpenNodes(root, self._get_children)
+        # Wanted whatever is open, and what of it is news.
+        self._pinned: set[str] = {root}
+        self._turned: dict[str, None] = {}
+        # Parents with children of which nothing is known yet; all before the number are.
+        self._unread: dict[str, int] = {}
+        self._undated: dict[str, None] = {}
+
+    @property
+    def expanded(self) -> set[str]:
+        """Paths that are open, also below a closed one. To look at."""
+        return self._open.paths
 
     # -- what changes it ---------------------------------------------------------------------------------------------
 
@@ -61,6 +70,15 @@ class TreeModel:
             return
         self.nodes[path] = node
         changes = _diff(old, node)
+        if "children" in changes or "added" in changes:
+            self._open.note_children(path)
+            if node.child_paths:
+                # Those that are added stand behind the others.
+                self._unread[path] = self._unread.get(path, 0) if "added" in changes else 0
+        if node.count and node.active_at is None:
+            self._undated[path] = None
+        else:
+            self._undated.pop(path, None)
         noted: dict[str, Any] | None = self._patch.setdefault("nodes", {}).setdefault(path, {})
         if noted is None:
             noted = self._patch["nodes"][path] = {}
@@ -68,18 +86,19 @@ class TreeModel:
 
     def expand(self, path: str) -> None:
         """Open a node."""
-        self.expanded.add(path)
+        self._open.open(path)
         self._note("expand", path, instead_of="collapse")
 
     def collapse(self, path: str) -> None:
         """Close a node; what is open below it stays open for the next time."""
-        self.expanded.discard(path)
+        self._open.close(path)
         self._note("collapse", path, instead_of="expand")
 
     def select(self, path: str | None) -> None:
         """Make `path` the current one and open the way to it."""
         self.selected = path
         self._patch["selected"] = path
+        self._pin()
         for ancestor in self._get_way_to(path):
             if ancestor not in self.expanded:
                 self.expand(ancestor)
@@ -109,6 +128,7 @@ class TreeModel:
         Nobody's view changes by it, so no patch tells of it.
         """
         self.looked = path
+        self._pin()
 
     def set_active(self, path: str, offset: int, active_at: int) -> None:
         """Note when the event at `offset` was written, if it is still the newest one of a known node."""
@@ -134,6 +154,8 @@ class TreeModel:
     def take_patch(self) -> dict[str, Any]:
         """What changed since the last call, as the fields of a ``patch`` message (without ``kind`` and ``seq``)."""
         patch, self._patch = self._patch, {}
+        for kind in patch.keys() & {"expand", "collapse"}:
+            patch[kind] = list(patch[kind])
         return patch
 
     def get_wanted(self) -> list[str]:
@@ -141,12 +163,16 @@ class TreeModel:
 
         Also the one that is looked at.
         """
-        wanted = dict.fromkeys([self.root, *self._get_way_to(self.selected)])
-        for path in (self.selected, self.looked):
-            if path is not None and self._is_inside(path):
-                wanted[path] = None
-        wanted.update(dict.fromkeys(path for path in sorted(self.expanded) if self._is_visible(path)))
-        return list(wanted)
+        return list(dict.fromkeys([self.root, *sorted(self._pinned | self._open.in_sight)]))
+
+    def is_wanted(self, path: str) -> bool:
+        """Whether `path` is one of :meth:`get_wanted`, at no cost."""
+        return path in self._pinned or path in self._open.in_sight
+
+    def take_turned(self) -> list[str]:
+        """What may have become wanted since the last call, or no longer be. At first, all that is wanted."""
+        turned, self._turned = {**self._turned, **dict.fromkeys(self._open.take_turned())}, {}
+        return list(turned)
 
     def get_visible(self) -> list[tuple[str, int]]:
         """The rows as a reader sees them: ``(path, depth)`` from the root down."""
@@ -161,32 +187,37 @@ class TreeModel:
 
     def get_unread(self, passed: Collection[str], limit: int) -> list[str]:
         """What a search or an order asks about and is not known, nearest to the root first; none of `passed`."""
-        if self.filter:
-            candidates: Iterable[str] = sorted(self._get_known(), key=lambda path: (path.count("/"), path))
-        else:
-            candidates = () if self.sort == "name" else (path for path, _ in self.get_visible())
-        unread = (path for path in candidates if path not in passed and path not in self.nodes)
+        if limit <= 0 or not (self.filter or self.sort != "name"):
+            return []
+        # A search goes through all that is known, an order through what is in sight.
+        parents: Iterable[str] = self._unread if self.filter else self._unread.keys() & self._open.in_sight
+        ordered = sorted(parents, key=lambda path: (path.count("/"), path))
+        unread = (path for parent in ordered for path in self._iter_unread(parent) if path not in passed)
         return list(itertools.islice(unread, limit))
 
     def get_undated(self, passed: Collection[tuple[str, int]], limit: int) -> list[tuple[str, int]]:
         """Nodes of which nobody knows when they were last written to, with their newest offset; none of `passed`.
 
-        Those that are followed, whose rows say it; all visible ones where the order needs it.
+        Those that are followed, whose rows say it; all that may have a row where the order needs it.
         """
         if limit <= 0:
             return []
-        paths = [path for path, _ in self.get_visible()] if self.sort == "activity" else self.get_wanted()
+        asks: Callable[[str], bool] = self.is_wanted
+        if self.sort == "activity":
+            asks = self._has_node if self.filter else self._open.is_row
         undated = (
-            (path, node.count)
-            for path in paths
-            if (node := self.nodes.get(path)) is not None and node.count and node.active_at is None
-            if (path, node.count) not in passed
+            (path, count)
+            for path in self._undated
+            if asks(path) and (count := self.nodes[path].count) is not None and (path, count) not in passed
         )
         return list(itertools.islice(undated, limit))
 
     def get_nodes(self) -> dict[str, dict[str, Any]]:
         """Every node as the snapshot carries it."""
         return {path: _describe(node) for path, node in self.nodes.items()}
+
+    def _has_node(self, path: str) -> bool:
+        return path in self.nodes
 
     def _get_children(self, path: str) -> tuple[str, ...]:
         node = self.nodes.get(path)
@@ -207,33 +238,31 @@ class TreeModel:
     def _is_inside(self, path: str) -> bool:
         return path == self.root or self.root == "/" or path.startswith(f"{self.root}/")
 
-    def _is_visible(self, path: str) -> bool:
-        """Whether every step from the root to `path` is open and knows the next one."""
-        if not self._is_inside(path):
-            return False
-        steps = [step for step in (*get_ancestors(path), path) if self._is_inside(step)]
-        for parent, child in itertools.pairwise(steps):
-            node = self.nodes.get(parent)
-            if parent not in self.expanded or node is None or not self._has_child(parent, node, child):
-                return False
-        return True
+    def _pin(self) -> None:
+        """Want what is current, the way to it, and what is looked at."""
+        pinned = {self.root, *self._get_way_to(self.selected)}
+        pinned.update(path for path in (self.selected, self.looked) if path is not None and self._is_inside(path))
+        self._turned.update(dict.fromkeys(sorted(self._pinned ^ pinned)))
+        self._pinned = pinned
 
-    def _has_child(self, path: str, node: Node, child: str) -> bool:
-        """Whether the node names the child, at a cost that does not grow with its children while they stay the same."""
-        kept = self._child_sets.get(path)
-        if kept is None or kept[0] is not node.child_paths:
-            kept = self._child_sets[path] = (node.child_paths, frozenset(node.child_paths))
-        return child in kept[1]
+    def _iter_unread(self, parent: str) -> Iterator[str]:
+        """The children of which nothing is known, in the order of their arrival; skips for good what is known."""
+        children = self._get_children(parent)
+        begin = self._unread[parent]
+        while begin < len(children) and children[begin] in self.nodes:
+            begin += 1
+        self._unread[parent] = begin
+        if begin == len(children):
+            del self._unread[parent]
+        return (path for path in itertools.islice(children, begin, None) if path not in self.nodes)
 
     def _note(self, kind: str, path: str, *, instead_of: str) -> None:
-        opposite: list[str] = self._patch.get(instead_of, [])
+        opposite: dict[str, None] = self._patch.get(instead_of, {})
         if path in opposite:
-            opposite.remove(path)
+            del opposite[path]
             if not opposite:
                 del self._patch[instead_of]
-        noted: list[str] = self._patch.setdefault(kind, [])
-        if path not in noted:
-            noted.append(path)
+        self._patch.setdefault(kind, {})[path] = None
 
 
 def _describe(node: Node) -> dict[str, Any]:

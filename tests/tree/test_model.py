@@ -326,3 +326,34 @@ def test_wanted_below_one_huge_parent_looks_at_each_child_once() -> None:
     model.set_node("/", Node("loaded", child_paths=grown))
     model.expand("/new")
     assert "/new" in model.get_wanted()
+
+
+def test_turned_tells_what_has_become_wanted_and_what_no_longer_is() -> None:
+    model = _make_model(root=("/a",), a=("/a/x",))
+    assert model.take_turned() == ["/"]
+    model.expand("/a")
+    model.expand("/a/x")
+    assert sorted(model.take_turned()) == ["/a", "/a/x"]
+    model.collapse("/a")
+    assert sorted(model.take_turned()) == ["/a", "/a/x"]
+    assert [model.is_wanted(path) for path in ("/", "/a", "/a/x")] == [True, False, False]
+    model.look("/b")
+    model.select("/a/x")
+    assert sorted(model.take_turned()) == ["/a", "/a/x", "/b"]
+    assert all(model.is_wanted(path) for path in ("/", "/a", "/a/x", "/b"))
+    assert model.take_turned() == []
+
+
+def test_unread_goes_on_behind_what_was_read_and_takes_in_what_is_new() -> None:
+    model = _make_model(root=("/a", "/b", "/c"))
+    model.set_filter("x")
+    assert model.get_unread((), 2) == ["/a", "/b"]
+    for path in ("/a", "/c"):
+        model.set_node(path, Node("loaded", count=0))
+    assert model.get_unread((), 9) == ["/b"]
+    model.set_node("/b", Node("loaded", count=0))
+    assert model.get_unread((), 9) == []
+    model.set_node("/", Node("loaded", child_paths=("/a", "/b", "/c", "/d")))
+    assert model.get_unread((), 9) == ["/d"]
+    model.set_node("/", Node("loaded", child_paths=("/e", "/a")))
+    assert model.get_unread((), 9) == ["/e"]
