@@ -25,6 +25,10 @@ NODE_READY := $(VENV)/.node-ready
 JS_INSTALLED := js/node_modules/.installed
 PEERS := tests/capnweb/node
 PEERS_INSTALLED := $(PEERS)/node_modules/.installed
+OLD_KERNEL := $(VENV)/ipykernel6
+OLD_KERNEL_INSTALLED := $(OLD_KERNEL)/.installed
+VSCODE := tests/browser/vscode
+VSCODE_INSTALLED := $(VSCODE)/node_modules/.installed
 BIOME := ../../../js/node_modules/.bin/biome
 BUNDLE := $(STATIC)/tree.js
 JS_CONFIG := js/package.json js/package-lock.json js/.npmrc
@@ -82,6 +86,7 @@ format: $(INSTALLED) $(JS_INSTALLED) ## rewrite the sources in the house format
 	ruff format --quiet .
 	cd js && npm run --silent format
 	cd $(PEERS) && $(BIOME) check --write
+	cd $(VSCODE) && $(BIOME) check --write
 
 .PHONY: build
 build: $(BUNDLE) ## build the front end's bundle from js/
@@ -95,7 +100,7 @@ lock: ## move every pinned Python package to its newest version
 
 .PHONY: clean
 clean: ## delete what was built and installed
-	rm -rf build dist $(VENV) js/node_modules $(PEERS)/node_modules $(STATIC) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(VENV) js/node_modules $(PEERS)/node_modules $(VSCODE)/node_modules $(STATIC) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # The stages of `make test`, each of which runs alone too.
 
@@ -113,6 +118,7 @@ lint-imports: $(INSTALLED)
 lint-js: $(JS_INSTALLED)
 	cd js && npm run --silent lint && npm run --silent check
 	cd $(PEERS) && $(BIOME) ci
+	cd $(VSCODE) && $(BIOME) ci
 
 # The notebook file stores the module once per widget, and anywidget goes deaf if it is not ready in two seconds.
 lint-bundle: $(BUNDLE)
@@ -133,7 +139,7 @@ test-notebooks: setup ## run every notebook twice on one store, in both orders, 
 	scripts/check_notebooks.sh
 
 .PHONY: test-browser
-test-browser: setup ## drive JupyterLab in Chromium, installing one if there is none
+test-browser: setup $(OLD_KERNEL_INSTALLED) $(VSCODE_INSTALLED) ## drive each host in Chromium, installing one if there is none
 	CHROMIUM=$$(scripts/find_chromium.sh) pytest -m browser tests/browser
 
 .PHONY: test-wheel
@@ -166,6 +172,17 @@ $(JS_INSTALLED): $(JS_CONFIG) | $(NODE_READY)
 # The original Cap'n Web in two versions, for the tests of ours to talk to.
 $(PEERS_INSTALLED): $(PEERS)/package.json $(PEERS)/package-lock.json $(PEERS)/.npmrc | $(NODE_READY)
 	cd $(PEERS) && npm ci --silent
+	@touch $@
+
+# VS Code's widget manager, for a page that stands for VS Code.
+$(VSCODE_INSTALLED): $(VSCODE)/package.json $(VSCODE)/package-lock.json $(VSCODE)/.npmrc | $(NODE_READY)
+	cd $(VSCODE) && npm ci --silent
+	@touch $@
+
+# Only what differs from the environment, to be put in front of it.
+$(OLD_KERNEL_INSTALLED): $(PYTHON_READY) pyproject.toml
+	rm -rf $(OLD_KERNEL)
+	$(PYTHON_BIN) -m pip install -qq --only-binary :all: --no-deps --target $(OLD_KERNEL) --group kernel6
 	@touch $@
 
 $(BUNDLE): $(JS_SOURCES) $(JS_INSTALLED)

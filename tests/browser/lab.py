@@ -1,7 +1,7 @@
 """A real JupyterLab and a real Chromium, driven the way a person would, for the browser tests.
 
 Own room because starting both is dear: one server and one browser serve the whole session, each test gets a notebook,
-a kernel, a data directory and a page of its own.
+a kernel, a data directory and a page of its own. The server serves Notebook 7 too, which is driven the same way.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import secrets
 import socket
 import subprocess
@@ -20,12 +19,14 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import nbformat
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Page, expect
 
-__all__ = ["CHROMIUM_FLAGS", "LabServer", "NotebookPage", "OpenNotebook", "open_notebook", "start_lab"]
+from tests.browser.tree_page import TreePage
+
+__all__ = ["CHROMIUM_FLAGS", "FrontEnd", "LabServer", "NotebookPage", "OpenNotebook", "open_notebook", "start_lab"]
 
 CHROMIUM_FLAGS: Final = [
     "--no-sandbox",
@@ -46,21 +47,38 @@ _SETTINGS: Final = {
 }
 
 
+FrontEnd = Literal["lab", "notebook"]
+"""JupyterLab or Notebook 7."""
+
 OpenNotebook = Callable[..., "NotebookPage"]
 """Opens a notebook of the given cells."""
 
 
 class LabServer:
-    """A running JupyterLab on loopback. Its kernels inherit the data directory of the test that is running."""
+    """A running JupyterLab on loopback.
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str, root: Path) -> None:
+    Attributes
+    ----------
+    root : Path
+        Where the notebooks lie.
+    data : Path
+        Jupyter's data directory, in which kernels can be installed.
+    static : Path
+        What lies here is served below ``/static/``.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, token: str, folder: Path) -> None:
         self.process = process
         self.port = port
         self.token = token
-        self.root = root
+        self.root = folder / "notebooks"
+        self.data = folder / "data"
+        self.static = folder / "static"
 
-    def get_url(self, path: str) -> str:
+    def get_url(self, path: str, front_end: FrontEnd = "lab") -> str:
         """The address of a notebook, in a workspace of its own."""
+        if front_end == "notebook":
+            return f"http://127.0.0.1:{self.port}/notebooks/{path}?token={self.token}"
         workspace = uuid.uuid4().hex
         return f"http://127.0.0.1:{self.port}/lab/workspaces/{workspace}/tree/{path}?token={self.token}"
 
@@ -72,35 +90,37 @@ class LabServer:
 @contextlib.contextmanager
 def start_lab(folder: Path) -> Iterator[LabServer]:
     """Start JupyterLab with settings, configuration and run-time files in `folder`; end it at the end."""
-    root = folder / "notebooks"
-    root.mkdir(parents=True)
     settings = folder / "settings"
     for name, values in _SETTINGS.items():
         file = settings / f"{name}.jupyterlab-settings"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(values))
-    port, token = _get_free_port(), secrets.token_hex(16)
+    port, token = get_free_port(), secrets.token_hex(16)
+    root, data, static = (folder / name for name in ("notebooks", "data", "static"))
+    for each in (root, static):
+        each.mkdir(parents=True)
     environment = {
         **os.environ,
         "JUPYTERLAB_SETTINGS_DIR": str(settings),
         "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
         "JUPYTER_CONFIG_DIR": str(folder / "config"),
         "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
-        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_DATA_DIR": str(data),
         "IPYTHONDIR": str(folder / "ipython"),
     }
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser"),
         *(f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1"),
         *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={root}"),
+        f"--ServerApp.extra_static_paths={static}",
         # Lets a test run a cell and know when it is done.
-        "--LabApp.expose_app_in_browser=True",
+        *("--LabApp.expose_app_in_browser=True", "--JupyterNotebookApp.expose_app_in_browser=True"),
         *(["--allow-root"] if os.geteuid() == 0 else []),
     ]
     with (folder / "lab.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=root)
         try:
-            server = LabServer(process, port, token, root)
+            server = LabServer(process, port, token, folder)
             _wait_until_up(server, folder / "lab.log")
             yield server
         finally:
@@ -112,8 +132,8 @@ def start_lab(folder: Path) -> Iterator[LabServer]:
                 process.wait()
 
 
-class NotebookPage:
-    """A notebook open in JupyterLab, and what a person can do with it.
+class NotebookPage(TreePage):
+    """A notebook open in JupyterLab or Notebook 7, and what a person can do with it.
 
     Attributes
     ----------
@@ -122,8 +142,8 @@ class NotebookPage:
     """
 
     def __init__(self, server: LabServer, page: Page, path: Path, home: Path) -> None:
+        super().__init__(page)
         self.server = server
-        self.page = page
         self.path = path
         self.home = home
 
@@ -131,8 +151,7 @@ class NotebookPage:
 
     def run(self, index: int) -> None:
         """Run a cell and wait until it has ended; fails the test if the cell failed."""
-        self.start(index)
-        self.wait_until_idle()
+        super().run(index)
         assert not self.get_errors(index), self.get_errors(index)
 
     def start(self, index: int) -> None:
@@ -161,6 +180,11 @@ class NotebookPage:
     def restart_kernel(self) -> None:
         """Restart the kernel, as the menu does after its question."""
         self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+
+    def choose_theme(self, theme: str) -> None:
+        """Choose a theme by its name, as the menu does, and wait until it is there."""
+        self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+        expect(self.page.locator("body")).to_have_attribute("data-jp-theme-name", theme)
 
     def save(self) -> None:
         """Save the notebook with its outputs and widget state."""
@@ -226,61 +250,39 @@ class NotebookPage:
         )
         return sources
 
-    @property
-    def tree(self) -> Locator:
-        """The stream tree; the newest if there are several."""
-        return self.page.get_by_role("tree").last
-
-    @property
-    def status(self) -> Locator:
-        """The status line of the stream tree."""
-        return self.page.locator(".itx-header").last.get_by_role("status")
-
-    def row(self, path: str) -> Locator:
-        """The row of a stream."""
-        return self.tree.locator(f'[role=treeitem][data-path="{path}"]')
-
-    def get_count(self, path: str) -> int:
-        """The number of events that the row of a stream shows."""
-        text = self.row(path).locator(".itx-badge").inner_text()
-        return int(text.replace(",", ""))
-
-    def expect_count(self, path: str, count: int, timeout: float = 10.0) -> None:
-        """Wait until the row of a stream shows `count` events."""
-        digits = f"{count:,}"
-        expect(self.row(path).locator(".itx-badge")).to_have_text(
-            re.compile(f"^({digits}|{count})$"), timeout=timeout * 1000
-        )
-
-    def expand(self, path: str) -> None:
-        """Press the disclosure of a row."""
-        self.row(path).locator(f'button[aria-label="Expand {path}"], button[aria-label="Load {path}"]').click()
-
 
 @contextlib.contextmanager
 def open_notebook(
-    server: LabServer, browser: Browser, home: Path, cells: list[str], *, theme: str | None = None
+    server: LabServer,
+    browser: Browser,
+    home: Path,
+    cells: list[str],
+    *,
+    front_end: FrontEnd = "lab",
+    kernel: str = "python3",
 ) -> Iterator[NotebookPage]:
     """Write a notebook of `cells`, open it in a new browser context, and end its kernel afterwards."""
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {"name": kernel, "display_name": kernel, "language": "python"}
     path = server.root / f"{uuid.uuid4().hex}.ipynb"
     # The server's environment is fixed, so the notebook itself says where its data is.
     notebook.cells.insert(0, nbformat.v4.new_code_cell(f"import os\nos.environ['ITX_HOME'] = {str(home)!r}"))
     nbformat.write(notebook, path)
-    with open_page(server, browser, path, home) as opened:
+    with open_page(server, browser, path, home, front_end=front_end) as opened:
         opened.run(0)
         yield opened
         opened.close_and_end_kernel()
 
 
 @contextlib.contextmanager
-def open_page(server: LabServer, browser: Browser, path: Path, home: Path) -> Iterator[NotebookPage]:
+def open_page(
+    server: LabServer, browser: Browser, path: Path, home: Path, *, front_end: FrontEnd = "lab"
+) -> Iterator[NotebookPage]:
     """Open an existing notebook of the server in a new browser context."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
         page = context.new_page()
-        page.goto(server.get_url(path.name))
+        page.goto(server.get_url(path.name, front_end))
         opened = NotebookPage(server, page, path, home)
         opened.wait_until_open()
         yield opened
@@ -288,7 +290,8 @@ def open_page(server: LabServer, browser: Browser, path: Path, home: Path) -> It
         context.close()
 
 
-def _get_free_port() -> int:
+def get_free_port() -> int:
+    """A port on loopback that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
