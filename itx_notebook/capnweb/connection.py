@@ -53,6 +53,9 @@ class Connection:
         self._early = b""
         self._is_started = False
         self._is_reading_paused = False
+        # How much more is read; None: without limit. And whether that is why nothing is.
+        self._input_left: int | None = None
+        self._is_input_spent = False
         # From the first close frame, sent or received, or the cut: nothing is sent or delivered any more.
         self._is_ending = False
         # What connection_lost will say; of the close frame that was first.
@@ -125,6 +128,18 @@ class Connection:
             elif self._is_started and not self._is_ending:
                 self._resume_socket()
 
+    def limit_input(self, max_bytes: int | None) -> None:
+        """Read so many bytes more, then nothing until this is called again; ``None``: read without limit.
+
+        For a peer that has not said yet who it is. What is beyond it waits in the system, which lets the peer wait; by
+        how much the last read exceeds it, the size of a read bounds.
+        """
+        self._input_left = max_bytes
+        if self._is_input_spent:
+            self._is_input_spent = False
+            if self._is_started and not self._is_ending:
+                self._resume_socket()
+
     @property
     def buffered_bytes(self) -> int:
         """Bytes sent and not yet taken by the system."""
@@ -194,9 +209,19 @@ class Connection:
 
     # Inside.
 
-    def _hear(self) -> None:
-        """Note that the peer lives."""
+    def _hear(self, size: int = 0) -> None:
+        """Note that the peer lives, and has sent so many bytes."""
         self._has_heard, self._heard_at = True, self._loop.time()
+        if self._input_left is not None:
+            self._spend(size)
+
+    def _spend(self, size: int) -> None:
+        assert self._input_left is not None  # noqa: S101  # asked by the caller
+        self._input_left -= size
+        if self._input_left <= 0 and not self._is_input_spent:
+            self._is_input_spent = True
+            if self._is_started and not self._is_ending and not self._is_reading_paused:
+                self._socket.pause_reading()
 
     def _deliver(self, messages: list[bytes]) -> None:
         """Hand messages over. An error in the receiver is a defect of ours that no later message can mend."""
@@ -223,7 +248,7 @@ class Connection:
 
     def _read_on(self) -> None:
         """Read what came with the handshake, then the socket. Harmless when there is nothing to do."""
-        if self._is_reading_paused or not self._is_started or self._is_lost:
+        if self._is_reading_paused or self._is_input_spent or not self._is_started or self._is_lost:
             return
         self._feed_early()
         self._resume_socket()
@@ -234,7 +259,7 @@ class Connection:
             self._feed(early)
 
     def _resume_socket(self) -> None:
-        if not self._is_reading_paused and not self._socket.is_closing():
+        if not self._is_reading_paused and not self._is_input_spent and not self._socket.is_closing():
             self._socket.resume_reading()
 
     def _tell_lost(self) -> None:
@@ -247,7 +272,8 @@ class Connection:
         self._outcome = (code, reason)
         self._cut_in_time()
         # The peer's close frame and the end of its stream still have to be read.
-        self._is_reading_paused = False
+        self._is_reading_paused = self._is_input_spent = False
+        self._input_left = None
         self._feed_early()
         self._resume_socket()
 
@@ -286,7 +312,7 @@ class Connection:
         if ping_interval is None:
             return
         now = self._loop.time()
-        if self._is_reading_paused:
+        if self._is_reading_paused or self._is_input_spent:
             # Its silence is our doing.
             self._has_heard, self._heard_at = True, now
         silence = now - self._heard_at
@@ -308,7 +334,7 @@ class Connection:
         self._timer = self._loop.call_later(delay, self._look)
 
     def _judge(self) -> None:
-        if self._has_heard or self._is_reading_paused:
+        if self._has_heard or self._is_reading_paused or self._is_input_spent:
             self._look()
         else:
             self._fail(INTERNAL_ERROR, f"nothing heard for {self.options.ping_timeout} s after a ping")

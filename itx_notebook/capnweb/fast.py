@@ -104,7 +104,7 @@ class FastConnection(Connection, asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what the socket read."""
-        self._hear()
+        self._hear(nbytes)
         if not self._is_deaf:
             self._core.buffer_updated(nbytes)
             self._take()

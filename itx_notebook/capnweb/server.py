@@ -19,12 +19,15 @@ from itx_notebook.capnweb.stub import RpcStub
 from itx_notebook.capnweb.transport import DEFAULT_OPTIONS, TransportOptions
 from itx_notebook.capnweb.websocket import dial
 
-__all__ = ["MainFactory", "OnSession", "Server", "connect", "open_session", "serve"]
+__all__ = ["MainFactory", "OnConnection", "OnSession", "Server", "connect", "open_session", "serve"]
 
 _DEFAULT: Final = Options()
 
 MainFactory = Callable[[HandshakeRequest], Any]
 """Makes the main object of one connection, from the request that opened it."""
+
+OnConnection = Callable[[Connection, HandshakeRequest], None]
+"""Told of each new connection, before there is a session on it."""
 
 OnSession = Callable[[Session, HandshakeRequest], None]
 """Told of each new session, before it reads."""
@@ -126,8 +129,15 @@ async def connect(url: str, main: Any = None, **arguments: Unpack[ConnectArgumen
 class Server:
     """A listening server. Made by :func:`serve`."""
 
-    def __init__(self, main_factory: MainFactory, options: Options, on_session: OnSession | None = None) -> None:
+    def __init__(
+        self,
+        main_factory: MainFactory,
+        options: Options,
+        on_connection: OnConnection | None = None,
+        on_session: OnSession | None = None,
+    ) -> None:
         self._main_factory = main_factory
+        self._on_connection = on_connection
         self._on_session = on_session
         self._options = options
         self._listener: Listener
@@ -158,6 +168,8 @@ class Server:
             await session.drain()
 
     def _connected(self, connection: Connection, request: HandshakeRequest) -> None:
+        if self._on_connection is not None:
+            self._on_connection(connection, request)
         session = Session(connection, self._main_factory(request), options=self._options)
         self._by_connection[connection] = session
         session.call_when_closed(lambda: self._by_connection.pop(connection, None))
@@ -183,6 +195,7 @@ async def serve(
     batch: bool = True,
     on_request: OnRequest | None = None,
     on_answer: OnAnswer | None = None,
+    on_connection: OnConnection | None = None,
     on_session: OnSession | None = None,
     subprotocols: Sequence[str] = (),
     handshake_timeout: float = 10.0,
@@ -221,6 +234,8 @@ async def serve(
     on_answer : callable, optional
         Hears of each answer: the request (``None`` if it could not be read), the status, and the seconds it took. Must
         not raise.
+    on_connection : callable, optional
+        Hears of each new connection and the request that opened it, before its session is made.
     on_session : callable, optional
         Hears of each new session and the request that opened it.
     subprotocols : sequence of str
@@ -248,7 +263,7 @@ async def serve(
     ImportError
         `fast` is true, and ``picows`` is missing or of a version not known to work.
     """
-    server = Server(main_factory, options, on_session)
+    server = Server(main_factory, options, on_connection, on_session)
     server._listener = await listen(
         server._connected,
         host,

@@ -83,7 +83,7 @@ class WebSocketConnection(Connection, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket read."""
-        self._hear()
+        self._hear(len(data))
         self._feed(data)
 
     def _feed(self, data: bytes) -> None:

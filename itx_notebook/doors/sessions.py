@@ -50,6 +50,8 @@ class Admission:
         self.grant = grant
         self.waits: set[asyncio.Future[Any]] = set()
         """What the peer waits for that would outlive its session."""
+        self.on_grant: Callable[[], object] | None = None
+        """Told when the session says who it is."""
         self._sessions: Sessions | None = None
         self._session: rpc.Session | None = None
         self._timer: TimerHandle | None = None
@@ -60,6 +62,8 @@ class Admission:
     def set_grant(self, grant: Grant) -> None:
         """The session has said who it is."""
         self.grant = grant
+        if self.on_grant is not None:
+            self.on_grant()
         if self._sessions is not None:
             self._sessions.check(self)
 

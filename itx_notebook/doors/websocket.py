@@ -51,6 +51,11 @@ _NO_LOADER: Final = '{"code": "INTERNAL", "error": "LOADER binding not available
 one project and nothing else; here there is none, and code that came over a wire is never run in this process."""
 
 _COOKIE_BODY_MAX: Final = 4096
+_UNKNOWN_MAX: Final = 64 * 1024
+"""Bytes that are read of a socket before it has said who it is. What comes behind waits outside, until it has."""
+
+_BATCH_MAX: Final = 1024 * 1024
+"""Bytes of a batch that says in itself who sends it."""
 _OPTIONS: Final = rpc.Options(limits=rpc.Limits(max_outbound_bytes=64 * 1024 * 1024))
 """An answer may be as large as a message may be: an event of 20 MiB can be read. Subscribers are kept far below it."""
 
@@ -104,7 +109,8 @@ async def serve_deployment(
     """
     # Not `or`: one without sessions is as good as any.
     kept = Sessions(deployment.people, deployment.engine.clock) if sessions is None else sessions
-    door = _Door(deployment, authenticator, pages or {}, is_secure)
+    options = door_options(options)
+    door = _Door(deployment, authenticator, pages or {}, is_secure, options)
 
     def note(session: rpc.Session, request: rpc.HandshakeRequest) -> None:
         kept.add(session, request.principal)
@@ -118,8 +124,9 @@ async def serve_deployment(
             origins=origins,
             authenticate=door.admit,
             on_request=door.answer,
+            on_connection=_read_little_of_nobody,
             on_session=note,
-            options=door_options(options),
+            options=options,
             **arguments,
         ) as server:
             yield server
@@ -130,6 +137,14 @@ async def serve_deployment(
 def door_options(options: rpc.Options | None = None) -> rpc.Options:
     """How the sessions of a door behave: `options`, and every error that leaves carries a code."""
     return replace(options or _OPTIONS, on_send_error=tag_outbound_error)
+
+
+def _read_little_of_nobody(connection: Any, request: rpc.HandshakeRequest) -> None:
+    """Who has proved nothing yet can neither make this process hold much nor do much."""
+    admission: Admission = request.principal
+    if admission.grant is None:
+        connection.limit_input(_UNKNOWN_MAX)
+        admission.on_grant = lambda: connection.limit_input(None)
 
 
 def _main_of(request: rpc.HandshakeRequest) -> Any:
@@ -146,12 +161,14 @@ class _Door:
         authenticator: Authenticator,
         pages: dict[str, Page],
         is_secure: Callable[[rpc.HandshakeRequest], bool],
+        options: rpc.Options,
     ) -> None:
         self._deployment = deployment
         self._authenticator = authenticator
         self._credentials = authenticator if isinstance(authenticator, Credentials) else None
         self._pages = pages
         self._is_secure = is_secure
+        self._options = options
 
     async def admit(self, request: rpc.HandshakeRequest) -> Admission:
         """Return what a session begins with; raise :class:`Refusal`."""
@@ -211,13 +228,19 @@ class _Door:
         if request.path == "/api/itx/admin-cookie" and self._credentials is not None:
             return await self._answer_cookie(request, read_body)
         if request.method == "POST":
-            return None
+            return await self._answer_batch(request, read_body) if request.path.strip("/") == "api" else None
         page = self._pages.get(request.path)
         if page is not None and request.method == "GET":
             return await page(request)
         admission = await self.admit(request)
         only = "WebSocket requests" if admission.dialect == "v4" else "POST or WebSocket requests"
         raise rpc.Refusal(400, f"This endpoint only accepts {only}.")
+
+    async def _answer_batch(self, request: rpc.HandshakeRequest, read_body: rpc.ReadBody) -> rpc.PostAnswer:
+        """A batch from nobody known: of other doors' batches it is known before they are read whose they are."""
+        admission = self._admit_anybody(request)
+        answer = await rpc.answer_batch(await read_body(_BATCH_MAX), admission.main, options=self._options)
+        return 200, [], answer
 
     async def _answer_cookie(self, request: rpc.HandshakeRequest, read_body: rpc.ReadBody) -> rpc.PostAnswer:
         assert self._credentials is not None  # noqa: S101  # asked by the caller

@@ -450,3 +450,32 @@ async def test_peer_says_where_the_other_end_is(wire: Wire, kind: Kind, tmp_path
 async def test_implementation_is_the_one_asked_for(wire: Wire, kind: Kind) -> None:
     assert wire.client.implementation == ("picows" if kind.is_client_fast else "websockets")
     assert wire.server.implementation == ("picows" if kind.is_server_fast else "websockets")
+
+
+@on_sockets
+async def test_input_beyond_its_limit_waits_until_it_is_lifted(open_pair: OpenWire) -> None:
+    wire = await open_pair()
+    wire.server.limit_input(1000)
+    wire.start()
+    messages = [b"x" * 100_000 for _ in range(100)]
+    wire.client.send(messages)
+    # What one read or two of the socket bring, and no more.
+    assert await wait_until_still(lambda: len(wire.to_server.messages)) < 20
+    wire.server.pause_reading()
+    wire.server.limit_input(None)
+    assert await wait_until_still(lambda: len(wire.to_server.messages)) < 20
+    wire.server.resume_reading()
+    assert await wire.to_server.wait_for_messages(100) == messages
+
+
+@on_sockets
+async def test_connection_whose_input_is_spent_can_be_closed(open_pair: OpenWire) -> None:
+    wire = await open_pair()
+    wire.server.limit_input(1)
+    wire.start()
+    wire.client.send([b"more than that"])
+    await wire.to_server.wait_for_messages(1)
+    wire.server.resume_reading()
+    wire.server.close(1000, "enough")
+    assert await wire.to_client.wait_for_loss() == (1000, "enough")
+    assert await wire.to_server.wait_for_loss() == (1000, "enough")

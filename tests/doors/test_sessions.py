@@ -173,6 +173,50 @@ async def test_v4_socket_that_tries_credentials_out_is_closed(served: Served) ->
     assert "missing or invalid auth" in await wait_for_end(session)
 
 
+LARGE = {"type": "t", "payload": {"text": "x" * 8_000_000}}
+
+
+async def test_v4_socket_is_not_read_on_before_it_has_proved_who_it_is(served: Served) -> None:
+    _, text = await served.people.create_token("ada")
+    session = await rpc.open_session(f"{served.server.url}api")
+    too_much = session.main.nothing(LARGE)
+    late = asyncio.ensure_future(session.main.authenticate({"type": "bearer", "token": text}))
+    async with held(served, "v4", text) as neighbour:
+        for _ in range(50):
+            await neighbour.main.authenticate({"type": "bearer", "token": text})
+    assert not late.done()
+    await served.clock.advance(15)
+    assert "missing or invalid auth" in await wait_for_end(session)
+    for answer in (too_much, late):
+        with pytest.raises(rpc.RpcError):
+            await answer
+
+
+async def test_v4_session_may_ask_for_much_before_it_knows_that_it_is_known(served: Served) -> None:
+    """Clients do not wait for the answer to ``authenticate``: what they ask for goes out behind it."""
+    _, text = await served.people.create_token("ada")
+    session = await rpc.open_session(f"{served.server.url}api")
+    stream = session.main.authenticate({"type": "bearer", "token": text}).projects.get("demo").streams.get("/a")
+    async with asyncio.timeout(20):
+        events = await stream.append(LARGE)
+        assert await asyncio.gather(*(stream.getEvent({"offset": 3}) for _ in range(3))) == events * 3
+    await session.close()
+
+
+async def test_batch_that_says_in_itself_who_sends_it_is_not_read_without_end(served: Served) -> None:
+    url = f"http://127.0.0.1:{served.server.port}/api"
+    _, text = await served.people.create_token("ada")
+
+    async def append(size: int) -> Any:
+        async with rpc.batch(url) as root:
+            project = root.authenticate({"type": "bearer", "token": text}).projects.get("demo")
+            return await project.streams.get("/a").append({"type": "t", "payload": {"text": "x" * size}})
+
+    assert (await append(100_000))[0]["offset"] == 3
+    with pytest.raises(rpc.RpcError, match="413"):
+        await append(2_000_000)
+
+
 async def test_door_forgets_sessions_that_are_gone(served: Served) -> None:
     _, text = await served.people.create_token("ada", expires_in=3600)
     pending = served.clock.pending
