@@ -5,6 +5,7 @@ Whatever goes wrong is displayed where the result would be; neither loading nor 
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from IPython.display import display
@@ -34,12 +35,15 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Remove the magic and the handle, and close the engine, so that nothing is left behind."""
+    """Remove the magic, the handle and the trees' hooks, and close the engine, so that nothing is left behind."""
     magics = shell.magics_manager.registry.pop(ItxMagics.__name__, None)
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("itx", None)
     if isinstance(magics, ItxMagics):
         magics.session.forget()
+    # A kernel that showed no tree has no hooks, and should not load the widgets for this.
+    if (cells := sys.modules.get("itx_notebook.widgets.cells")) is not None:
+        cells.leave_shell()
     try:
         run_blocking(close_loaders(), timeout=10.0, what="Closing the embedded engine")
     except Exception as error:

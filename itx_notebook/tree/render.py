@@ -33,8 +33,8 @@ def render_text(snapshot: Snapshot) -> str:
     return "\n".join(lines)
 
 
-def render_html(snapshot: Snapshot) -> str:
-    """The visible rows as a table-free block of HTML with inline styles."""
+def render_html(snapshot: Snapshot, *, remark: str = "") -> str:
+    """The visible rows as a table-free block of HTML with inline styles, and below them a `remark`."""
     rows = _get_rows(snapshot)
     body = "".join(
         f'<div style="white-space:pre;overflow:hidden;text-overflow:ellipsis" title="{escape(row.path)}">'
@@ -49,7 +49,8 @@ def render_html(snapshot: Snapshot) -> str:
         '<div style="font:13px/1.6 ui-monospace,monospace;border:1px solid rgba(128,128,128,.35);'
         'border-radius:4px;padding:6px 10px;max-width:720px">'
         f'<div style="font-weight:600">Streams <span style="opacity:.7">{escape(snapshot.project["slug"])}</span></div>'
-        f'{body}<div style="opacity:.7;margin-top:4px">snapshot of {taken}</div></div>'
+        f'{body}<div style="opacity:.7;margin-top:4px">snapshot of {taken}</div>'
+        f"{f'<div>{escape(remark)}</div>' if remark else ''}</div>"
     )
 
 

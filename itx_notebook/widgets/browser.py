@@ -7,25 +7,27 @@ which keeps the order; handlers, which may run on any thread, only pass on what 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import logging
 import os
-import weakref
 from pathlib import Path
 from typing import Any, Final
 
 import anywidget
 import msgspec
 import traitlets
-from IPython.core.getipython import get_ipython
 
+from itx_notebook._clock import SystemClock
 from itx_notebook._loop import get_io_loop, run_blocking
 from itx_notebook.errors import ItxError
 from itx_notebook.handle import AsyncItx, Itx, Stream
 from itx_notebook.streams import parse_stream_path
 from itx_notebook.tree import SORTS, LiveTree, make_node_error, render_html, render_page, render_text
+from itx_notebook.widgets.cells import Execution, follow_cells, try_get_execution, unfollow_cells
 from itx_notebook.widgets.creating import Creations, parse_create_request
+from itx_notebook.widgets.lifetime import Lifetime
 from itx_notebook.widgets.requests import RELOAD, AppendRequest, PageRequest, Requests, parse_request
 
 __all__ = ["StreamTreeBrowser"]
@@ -35,6 +37,8 @@ _log = logging.getLogger("itx_notebook")
 _STATIC: Final = Path(__file__).parent / "static"
 _HEARTBEAT: Final = 2.0
 """Seconds between heartbeats; the browser takes three missing ones for a lost kernel."""
+_ANSWER_REST: Final = 0.5
+"""Seconds between two whole snapshots at the least: pages that ask at the same time are answered by one."""
 _DEFAULT_HEIGHT: Final = 420
 _TIMEOUT: Final = 30.0
 
@@ -49,6 +53,11 @@ def _read_static(name: str) -> str:
             details={"path": str(_STATIC / name)},
             hint="In a checkout: make build. Otherwise reinstall itx-notebook.",
         ) from None
+
+
+class _ViewCount(msgspec.Struct):
+    page: str
+    count: int | None
 
 
 class StreamTreeBrowser(anywidget.AnyWidget):
@@ -87,6 +96,10 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._has_front_end = False
         self._sent_seq = tree.seq
         self._requests = Requests(tree, self._tell)
+        self._beat_timer: asyncio.TimerHandle | None = None
+        self._answer_timer: asyncio.TimerHandle | None = None
+        self._answered_at = -_ANSWER_REST
+        self._lifetime = Lifetime(self.close, made_by=try_get_execution(), clock=SystemClock())
         self._creations = Creations(tree.get_itx, self._tell)
         super().__init__(height=height, read_only=read_only, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
@@ -94,7 +107,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self.observe(self._on_filter, "filter")
         _keep_frontend_route(self)
         self._is_connected = True
-        _send_snapshots_after_cells(self)
+        follow_cells(self)
         self._on_loop(self._open)
 
     # -- state -------------------------------------------------------------------------------------------------------
@@ -110,11 +123,17 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         return render_text(self._tree.get_snapshot())
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        snapshot = self._tree.get_snapshot()
+        if not self._is_connected:
+            root = "" if snapshot.root == "/" else repr(snapshot.root)
+            remark = f"This tree is closed. A live one: itx.tree({root})"
+            text = f"{render_text(snapshot)}\n{remark}"
+            return {"text/plain": text, "text/html": render_html(snapshot, remark=remark)}, {}
+        self._on_loop(self._lifetime.note_display)
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is None:
             return None
         data, metadata = bundle
-        snapshot = self._tree.get_snapshot()
         return {**data, "text/plain": render_text(snapshot), "text/html": render_html(snapshot)}, metadata
 
     @property
@@ -152,15 +171,37 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         return written
 
     def close(self) -> None:
-        """Stop following and take the view off the page. What was saved with the notebook keeps the last snapshot."""
+        """Stop following and take the view off the page. Displayed again, it is the tree as it was last, as plain HTML.
+
+        A tree closes by itself when the cell that made it was run again and it is not displayed anywhere any more.
+        """
         if self._is_connected:
-            self._send_snapshot()
+            if not self._has_front_end:
+                # A runner without one stores what it was sent last; a page drops the model with all it held.
+                self._send_snapshot()
             self._is_connected = False
-            _browsers.discard(self)
+            unfollow_cells(self)
             self._on_loop(self._end)
             # ipywidgets makes a Layout for every widget and leaves it behind.
             self.layout.close()
         super().close()
+        # ipywidgets hides the method of a closed widget, which would then be displayed as its repr.
+        self.__dict__.pop("_repr_mimebundle_", None)
+
+    # -- cells, on the thread that runs them -------------------------------------------------------------------------
+
+    def on_cell_start(self) -> None:
+        """A cell begins: nothing is closed until it has ended."""
+        self._on_loop(self._lifetime.note_cell_start)
+
+    def on_cell_end(self, execution: Execution | None) -> None:
+        """A cell has ended: a tree of its earlier run may close; a runner that has no browser gets the tree as of now.
+
+        Patches are not state: such a runner (nbconvert, nbclient) would store the tree as it was first displayed.
+        """
+        self._on_loop(self._lifetime.note_cell_end, execution)
+        if not self._has_front_end and self._tree.seq != self._sent_seq:
+            self._on_loop(self._send_snapshot)
 
     # -- from the browser --------------------------------------------------------------------------------------------
 
@@ -179,7 +220,10 @@ class StreamTreeBrowser(anywidget.AnyWidget):
                 self._has_front_end = True
                 self._on_loop(self._beat)
             case "resync":
-                self._on_loop(self._send_snapshot)
+                self._on_loop(self._answer_resync)
+            case "views":
+                told = _parse_view_count(content)
+                self._on_loop(self._lifetime.take_views, told.page, told.count)
             case "expand" | "collapse" | "refresh":
                 self._on_loop(getattr(self._tree, kind), parse_stream_path(content.get("path")))
             case "events":
@@ -226,7 +270,11 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._schedule_beat()
 
     def _end(self) -> None:
+        self._lifetime.end()
         self._requests.close()
+        for pending in (self._beat_timer, self._answer_timer):
+            if pending is not None:
+                pending.cancel()
         self._creations.end()
         self._tree.close()
 
@@ -234,7 +282,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._tell({"kind": "patch", "seq": seq, **patch})
 
     def _schedule_beat(self) -> None:
-        get_io_loop().call_later(_HEARTBEAT, self._beat_and_go_on, context=contextvars.Context())
+        self._beat_timer = get_io_loop().call_later(_HEARTBEAT, self._beat_and_go_on, context=contextvars.Context())
 
     def _beat_and_go_on(self) -> None:
         if self._is_connected and self.comm is not None:
@@ -243,7 +291,8 @@ class StreamTreeBrowser(anywidget.AnyWidget):
 
     def _beat(self) -> None:
         snapshot_facts = {"seq": self._tree.seq, "session": self._tree.session}
-        self._tell({"kind": "heartbeat", **snapshot_facts, "now": self._tree.now_ms()})
+        views = self._lifetime.views.count
+        self._tell({"kind": "heartbeat", **snapshot_facts, "now": self._tree.now_ms(), "views": views})
 
     def _tell(self, message: dict[str, Any]) -> None:
         if self._is_connected and self.comm is not None:
@@ -256,13 +305,24 @@ class StreamTreeBrowser(anywidget.AnyWidget):
             self._sent_seq = self._tree.seq
             self.send_state("snapshot")
 
-    def send_snapshot_if_unseen(self) -> None:
-        """Give a runner that has no browser (nbconvert, nbclient) the tree as of now, if it has changed.
+    def _answer_resync(self) -> None:
+        """Send the whole tree: at once, or after a rest to all who have asked in the meantime."""
+        if self._answer_timer is None:
+            wait = self._answered_at + _ANSWER_REST - get_io_loop().time()
+            self._answer_timer = get_io_loop().call_later(max(0.0, wait), self._send_answer)
 
-        Patches are not state: such a runner would store the tree as it was first displayed. Any thread.
-        """
-        if not self._has_front_end and self._tree.seq != self._sent_seq:
-            self._on_loop(self._send_snapshot)
+    def _send_answer(self) -> None:
+        self._answer_timer = None
+        self._send_snapshot()
+        # From its end, because the larger the tree, the longer it takes.
+        self._answered_at = get_io_loop().time()
+
+
+def _parse_view_count(content: Any) -> _ViewCount:
+    try:
+        return msgspec.convert(content, _ViewCount)
+    except msgspec.ValidationError as error:
+        raise ItxError(f"That is no number of views: {error}.", code="BAD_REQUEST", hint=RELOAD) from None
 
 
 def _parse_text(value: Any) -> str:
@@ -285,19 +345,3 @@ def _keep_frontend_route(widget: anywidget.AnyWidget) -> None:
     """
     if hasattr(widget.comm, "_reply_subshell_for"):
         widget.comm._reply_subshell_for = lambda _data, default: default  # noqa: SLF001  # see the NOTE
-
-
-_browsers: weakref.WeakSet[StreamTreeBrowser] = weakref.WeakSet()
-
-
-def _send_snapshots_after_cells(browser: StreamTreeBrowser) -> None:
-    shell = get_ipython()
-    if shell is not None:
-        # Registering what is registered already changes nothing.
-        shell.events.register("post_run_cell", _after_cell)
-    _browsers.add(browser)
-
-
-def _after_cell(_result: Any) -> None:
-    for browser in tuple(_browsers):
-        browser.send_snapshot_if_unseen()

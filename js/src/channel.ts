@@ -86,6 +86,8 @@ export interface Heartbeat {
   seq: number;
   session: string;
   now: number;
+  /** How many views the kernel knows of; null where it does not count them. */
+  views: number | null;
 }
 
 export interface WidgetError {
@@ -175,6 +177,8 @@ export type Incoming = Patch | Heartbeat | WidgetError | EventPage | Appended | 
 export type Outgoing =
   | { kind: "hello" }
   | { kind: "resync"; have: number }
+  /** Of one page; `count` is null when it is left. */
+  | { kind: "views"; page: string; count: number | null }
   /** `payload` is JSON as it was typed; the kernel appends once for all messages of one `request`. */
   | { kind: "append"; request: string; path: string; type: string; payload: string | null }
   | { kind: "events"; request: number; path: string; before: number | null; type: string | null }
@@ -399,7 +403,12 @@ const appended = recordOf<Omit<Appended, "kind">>({
   error: nullOr(error),
 });
 
-const heartbeat = recordOf<Omit<Heartbeat, "kind">>({ seq: wholeNumber, session: text, now: number });
+const heartbeat = recordOf<Omit<Heartbeat, "kind">>({
+  seq: wholeNumber,
+  session: text,
+  now: number,
+  views: nullOr(wholeNumber),
+});
 
 const created = recordOf<Omit<Created, "kind">>({
   request: wholeNumber,

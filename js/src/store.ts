@@ -23,6 +23,7 @@ import { MalformedMessage } from "./malformed.ts";
 import { Navigation } from "./navigation.ts";
 import { hasData, NodeTable, troubleOf } from "./nodes.ts";
 import { isBelow } from "./path.ts";
+import { Views } from "./views.ts";
 
 /** A snapshot older than this was not made for this display: the notebook was saved with it. */
 export const FRESH_MS = 10_000;
@@ -52,6 +53,7 @@ export class TreeStore {
   readonly details: Details;
   readonly appending: Appending;
   readonly navigation: Navigation;
+  readonly views: Views;
   /** What the kernel wants brought into view; another object each time. */
   revealed: { path: string } | null = null;
 
@@ -88,6 +90,7 @@ export class TreeStore {
   constructor(seams: StoreSeams) {
     this.#seams = seams;
     this.#link = new Link(seams.clock, () => this.#changed());
+    this.views = new Views((message) => this.#send(message));
     const asks = {
       clock: seams.clock,
       send: (message: Outgoing) => {
@@ -352,7 +355,8 @@ export class TreeStore {
     this.#touch();
   }
 
-  #takeHeartbeat({ seq, session, now }: Heartbeat): void {
+  #takeHeartbeat({ seq, session, now, views }: Heartbeat): void {
+    this.views.check(views);
     if (session !== this.#session) {
       this.#miss(seq);
       return;
@@ -395,6 +399,13 @@ export class TreeStore {
     if (wasLive) return;
     this.details.wake();
     this.#followSelection();
+  }
+
+  /** The kernel's clock goes on, and with it how long ago things were. */
+  #passTo(now: number): void {
+    const isOther = Math.floor(now / TICK_MS) !== Math.floor(this.#takenAt / TICK_MS);
+    this.#takenAt = now;
+    if (isOther) this.#changed();
   }
 
   /** Something up to `seq` did not arrive: ask for everything, until it comes. */

@@ -25,7 +25,10 @@ export default () => {
         comm_live_update: () => opened.doubt(),
       });
       opened.open();
+      const leave = () => opened.views.leave();
+      window.addEventListener("pagehide", leave);
       return releaseOnce(signal, () => {
+        window.removeEventListener("pagehide", leave);
         unlisten();
         opened.close();
       });
@@ -39,7 +42,9 @@ export default () => {
       const paint = () => draw(<TreePanel store={shown} height={heightOf(model)} id={id} />, el);
       paint();
       const unlisten = listen(model, { "change:height": paint });
+      const takeBack = shown.views.add();
       return releaseOnce(signal, () => {
+        takeBack();
         unlisten();
         draw(null, el);
       });

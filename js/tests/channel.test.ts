@@ -29,7 +29,7 @@ describe("parseMessage", () => {
   });
 
   it("reads a heartbeat and an error", () => {
-    const heartbeat = { kind: "heartbeat", seq: 5, session: "s", now: 12.5 };
+    const heartbeat = { kind: "heartbeat", seq: 5, session: "s", now: 12.5, views: 1 };
     expect(parseMessage(heartbeat)).toEqual(heartbeat);
     const error = { kind: "error", error: failure("no", { hint: "do this" }) };
     expect(parseMessage(error)).toEqual(error);

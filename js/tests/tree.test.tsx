@@ -50,7 +50,7 @@ it("paints from the snapshot alone, before anything is heard", () => {
     "    slack, 12 events",
     "  billing",
   ]);
-  expect(model.sent).toEqual([{ kind: "hello" }]);
+  expect(model.sent).toEqual([{ kind: "hello" }, { kind: "views", page: expect.any(String), count: 1 }]);
 });
 
 it("sends with the front end's callbacks where there are any", () => {

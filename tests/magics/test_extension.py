@@ -78,6 +78,18 @@ def test_unloading_leaves_nothing(shell: InteractiveShell, home: Path) -> None:
         pass
 
 
+def test_unloading_when_a_tree_was_shown_takes_its_hooks_out_of_the_shell(loaded: InteractiveShell) -> None:
+    def get_hooks() -> list[object]:
+        return [hook for event in ("pre_run_cell", "post_run_cell") for hook in loaded.events.callbacks[event]]
+
+    before = get_hooks()
+    run_cell(loaded, "browser = itx.tree()")
+    assert len(get_hooks()) == len(before) + 2
+    run_cell(loaded, "%unload_ext itx_notebook")
+    assert get_hooks() == before
+    loaded.user_ns["browser"].close()
+
+
 def test_unloading_leaves_a_name_of_the_users_own(loaded: InteractiveShell) -> None:
     run_cell(loaded, "itx = 'mine'")
     run_cell(loaded, "%unload_ext itx_notebook")

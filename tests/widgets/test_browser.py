@@ -148,7 +148,7 @@ def test_hello_is_answered_by_a_heartbeat_with_the_current_number(
     _wait_for_count(wire, "/", _get_count(itx, "/"))
     wire.say({"kind": "hello"})
     beat = wire.get_custom("heartbeat")[-1]
-    assert set(beat) == {"kind", "seq", "session", "now"}
+    assert set(beat) == {"kind", "seq", "session", "now", "views"}
     assert (beat["seq"], beat["session"]) == (browser._tree.seq, wire.opening["snapshot"]["session"])
     assert beat["seq"] >= 1
     assert beat["now"] >= wire.opening["snapshot"]["taken_at"]

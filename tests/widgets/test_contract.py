@@ -105,7 +105,7 @@ def test_patch_of_the_model_has_fields_the_interface_knows() -> None:
 
 
 def test_heartbeat_and_error_have_the_fields_that_are_sent() -> None:
-    assert list(parse_interface("Heartbeat")) == ["kind", "seq", "session", "now"]
+    assert list(parse_interface("Heartbeat")) == ["kind", "seq", "session", "now", "views"]
     assert parse_interface("WidgetError") == {"kind": "'error'", "error": "NodeError"}
 
 
