@@ -87,7 +87,7 @@ class Loader:
         self._deployment: Deployment | None = None
         self._door: LocalDoor | None = None
         self._connection: Connection | None = None
-        self._projects: dict[str, Project] = {}
+        self._projects: dict[str, tuple[Project, str | None]] = {}
         self._opening: asyncio.Task[None] | None = None
         self._owner_pid: int | None = None
         self._listeners: dict[object, Callable[[], object]] = {}
@@ -242,13 +242,13 @@ class Loader:
         from itx_notebook.client.remote import RemoteItx
 
         connection = self._get_connection()
-        project = self._projects.get(project_id_or_slug)
-        if project is None:
+        known = self._projects.get(project_id_or_slug)
+        if known is None:
             view = await RemoteItx(connection).projects.get(project_id_or_slug)
             if view.project is None:
                 return view
-            project = self._projects[project_id_or_slug] = view.project
-        return RemoteItx(connection, project)
+            known = self._projects[project_id_or_slug] = view.project, view.context
+        return RemoteItx(connection, *known)
 
     async def get_global_itx(self) -> View:
         """The view of the whole store."""

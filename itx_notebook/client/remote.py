@@ -61,10 +61,18 @@ class RemoteItx:
         The socket.
     project : Project, optional
         The project it is narrowed to; ``None`` for the whole deployment.
+    context : str, optional
+        The project's id with ``:/path`` behind it, if it was asked for by a place in the project.
+
+    Attributes
+    ----------
+    context : str or None
+        What its handle is asked for by: the project's id, mostly; ``None`` for the whole deployment.
     """
 
-    def __init__(self, connection: Connection, project: Project | None = None) -> None:
+    def __init__(self, connection: Connection, project: Project | None = None, context: str | None = None) -> None:
         self.connection = connection
+        self.context = context if context is not None or project is None else project.id
         self._project = project
         self.projects = RemoteProjects(connection, project)
         self.streams = RemoteStreams(connection, project)
@@ -76,7 +84,10 @@ class RemoteItx:
 
     async def describe(self) -> ItxDescription:
         """What it points at, as the other end says; and where that is, as this one does."""
-        answer = await _ask(self.connection, lambda epoch: _handle(epoch, self._project).describe())
+        answer = await _ask(
+            self.connection,
+            lambda epoch: (epoch.itx if self.context is None else epoch.get_project(self.context)).describe(),
+        )
         location = self.connection.location
         # A guest and the owner of a store name the same directory. What another host calls its own is its business.
         engine = "embedded" if answer.get("location") == location else "served"
@@ -122,8 +133,8 @@ def _make_nonsense(what: str) -> ItxError:
 def _parse_project(description: dict[str, Any]) -> Project:
     """The project of a narrowed handle, which not every deployment describes as fully."""
     project = description.get("project")
-    context = str(description.get("context"))
-    facts = project if isinstance(project, dict) else {"id": context, "slug": context}
+    project_id = str(description.get("context")).partition(":")[0]
+    facts = project if isinstance(project, dict) else {"id": project_id, "slug": project_id}
     return _parse({"createdAt": "", "updatedAt": "", **facts}, Project)
 
 
@@ -139,7 +150,9 @@ class RemoteProjects:
         description = await _ask(
             self._connection, lambda epoch: _handle(epoch, self._project).projects.get(id_or_slug).describe()
         )
-        return RemoteItx(self._connection, _parse_project(description))
+        project, context = _parse_project(description), description.get("context")
+        is_place = isinstance(context, str) and context.startswith(f"{project.id}:")
+        return RemoteItx(self._connection, project, context if is_place else None)
 
     async def list(self, *, limit: int = 100, offset: int = 0) -> ProjectList:
         """A page of the accessible projects."""

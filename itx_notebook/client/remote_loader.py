@@ -48,7 +48,7 @@ class RemoteLoader:
         self.destination = destination
         self.queries = QueryClient(clock or SystemClock())
         self._connection: Connection | None = None
-        self._projects: dict[str, Project] = {}
+        self._projects: dict[str, tuple[Project, str | None]] = {}
         self._listeners: dict[object, Callable[[], object]] = {}
 
     @property
@@ -121,12 +121,13 @@ class RemoteLoader:
     async def get_loader_itx(self, project_id_or_slug: str) -> RemoteItx:
         """The view of a project; raises the masked ``NOT_FOUND``, or why there is no connection."""
         connection = self._get_connection()
-        project = self._projects.get(project_id_or_slug)
-        if project is not None:
-            return RemoteItx(connection, project)
+        known = self._projects.get(project_id_or_slug)
+        if known is not None:
+            return RemoteItx(connection, *known)
         view = await RemoteItx(connection).projects.get(project_id_or_slug)
         if view.project is not None:
-            self._projects[project_id_or_slug] = self._projects[view.project.id] = view.project
+            self._projects[project_id_or_slug] = view.project, view.context
+            self._projects.setdefault(view.project.id, (view.project, None))
         return view
 
     async def get_global_itx(self) -> RemoteItx:

@@ -406,6 +406,17 @@ class HandleConformance:
         assert error.details == {"projectIdOrSlug": "no-such-project"}
         assert (await _get_refusal(lambda: itx.projects.create("another"))).code == "FORBIDDEN"
 
+    async def test_handle_keeps_the_place_in_the_project_that_it_was_asked_for_by(self, itx: AsyncItx) -> None:
+        assert itx.project is not None
+        place = f"{itx.project.id}:/a/b"
+        there = await itx.projects.get(place)
+        facts = await there.describe()
+        assert (facts.context, facts.project, there.project) == (place, itx.project, itx.project)
+        assert facts.access == (itx.project.id,)
+        # Paths of streams are the project's all the same.
+        await _append(there.streams.get("/a"), "x")
+        assert _mine(await itx.streams.get("/a").read(presence=False)) == ["x"]
+
     async def test_foreign_and_malformed_streams_are_refused(self, itx: AsyncItx) -> None:
         async def ask(ref: Any) -> object:
             return await itx.streams.get(ref).get_state(presence=False)

@@ -271,3 +271,10 @@ def test_loader_of_a_destination_is_one(served: Served) -> None:
         return loaders[0] is loaders[1] and str(loaders[0]) == f"itx at {served.url}"
 
     assert run_blocking(get())
+
+
+def test_a_place_in_a_project_stays_what_the_handle_is_asked_for_by(served: Served, demo: Project) -> None:
+    place = f"{demo.id}:/agents/a"
+    for _ in range(2):
+        assert connect(place, url=served.url, token=ADMIN_TOKEN).describe().context == place
+    assert connect("demo", url=served.url, token=ADMIN_TOKEN).describe().context == demo.id
