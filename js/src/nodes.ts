@@ -3,8 +3,8 @@
 // Every change costs what it touches, not what the tree holds: counts leave the rows alone, a new child is one
 // binary search and one insertion, opening and closing copy the branch.
 
-import { type Arrangement, arrangeRows } from "./arrange.ts";
-import type { NodeError, NodePatch, TreeNode } from "./channel.ts";
+import { ArrangedRows, type Arrangement } from "./arrange.ts";
+import type { NodeError, NodePatch, Sort, TreeNode } from "./channel.ts";
 import { comparePaths, joinPath, parentOf } from "./path.ts";
 import { findRow, lowerBound, replaceRows, rowsBelow, subtreeEnd, visibleRows } from "./rows.ts";
 
@@ -19,9 +19,21 @@ export class NodeTable {
   #troubled = new Set<string>();
   #rows: string[] = ["/"];
   #root = "/";
-  #arrangement: Arrangement = { text: "", sort: "name" };
-  /** The rows of a search or another order, and where each stands; null where they must be walked anew. */
-  #arranged: { rows: string[]; index: Map<string, number> } | null = null;
+  /** Full paths of children, of every node whose children were drawn or searched: the rows are the same strings. */
+  readonly #paths = new Map<string, string[]>();
+  readonly #arranged: ArrangedRows;
+
+  constructor() {
+    const table = this;
+    this.#arranged = new ArrangedRows({
+      get root() {
+        return table.#root;
+      },
+      childrenOf: this.#pathsBelow,
+      isOpen: (path) => this.#expanded.has(path),
+      rankOf: (path, sort) => rankOf(this.#nodes.get(path), sort),
+    });
+  }
 
   get root(): string {
     return this.#root;
@@ -29,27 +41,32 @@ export class NodeTable {
 
   /** Visible paths from top to bottom. */
   get rows(): readonly string[] {
-    return this.isPlain ? this.#rows : this.#arrange().rows;
+    return this.isPlain ? this.#rows : this.#arranged.rows;
   }
 
   /** Is the tree as people opened it, in the order of names? */
   get isPlain(): boolean {
-    return !this.#arrangement.text && this.#arrangement.sort === "name";
+    const { text, sort } = this.arrangement;
+    return !text && sort === "name";
   }
 
   get arrangement(): Arrangement {
-    return this.#arrangement;
+    return this.#arranged.arrangement;
   }
 
   /** Search and order; what was open stays so for the time after a search. */
   arrange(arrangement: Arrangement): void {
-    this.#arrangement = arrangement;
-    this.#arranged = null;
+    this.#arranged.arrange(arrangement);
+  }
+
+  /** How many paths hold what is searched for. */
+  get found(): number {
+    return this.#arranged.found;
   }
 
   /** Index of the row of `path`, or a negative number: in the plain tree, where it would stand as `-(index + 1)`. */
   find(path: string): number {
-    return this.isPlain ? findRow(this.#rows, path) : (this.#arrange().index.get(path) ?? -1);
+    return this.isPlain ? findRow(this.#rows, path) : this.#arranged.find(path);
   }
 
   /** Paths of nodes with an error, visible or not: their rows are taller. */
@@ -66,7 +83,7 @@ export class NodeTable {
   }
 
   isExpanded(path: string): boolean {
-    return this.#arrangement.text ? this.childrenOf(path).length > 0 : this.#expanded.has(path);
+    return this.arrangement.text ? this.childrenOf(path).length > 0 : this.#expanded.has(path);
   }
 
   /** Is it open, and every step to it? Then the kernel follows it. */
@@ -80,7 +97,8 @@ export class NodeTable {
   /** Replace everything. The node objects become the table's own. */
   load(root: string, nodes: Record<string, TreeNode>, expanded: readonly string[]): void {
     this.#root = root;
-    this.#arranged = null;
+    this.#paths.clear();
+    this.#arranged.reset();
     this.#nodes = new Map(Object.entries(nodes));
     this.#expanded = new Set(expanded);
     this.#troubled = new Set();
@@ -88,15 +106,17 @@ export class NodeTable {
       node.children = sortedSegments(node.children);
       if (troubleOf(node)) this.#troubled.add(path);
     }
-    this.#rows = visibleRows(root, (path) => this.childrenOf(path), this.#expanded);
+    this.#rows = visibleRows(root, this.#pathsBelow, this.#expanded);
   }
 
   /** Fold one node's patch in; `null` forgets the node, whose row stays as long as its parent names it. */
   patch(path: string, patch: NodePatch | null): void {
-    this.#arranged = null;
     if (patch === null) {
       this.#nodes.delete(path);
       this.#troubled.delete(path);
+      this.#paths.delete(path);
+      this.#arranged.noteChildren(path);
+      this.#arranged.noteRank(path);
       this.#redrawBelow(path);
       return;
     }
@@ -114,8 +134,11 @@ export class NodeTable {
     if (!known) this.#nodes.set(path, node);
     if (troubleOf(node)) this.#troubled.add(path);
     else this.#troubled.delete(path);
+    this.#arranged.noteRank(path);
     if (children || (added && added.length > MAX_INSERTED)) {
       node.children = sortedSegments([...(children ?? node.children), ...(added ?? [])]);
+      this.#paths.delete(path);
+      this.#arranged.noteChildren(path);
       this.#redrawBelow(path);
     } else if (added) {
       for (const segment of added) this.#addChild(path, node, segment);
@@ -126,6 +149,7 @@ export class NodeTable {
   expand(path: string): boolean {
     if (this.#expanded.has(path)) return false;
     this.#expanded.add(path);
+    this.#arranged.noteOpening();
     this.#redrawBelow(path);
     return true;
   }
@@ -133,6 +157,7 @@ export class NodeTable {
   /** Close a node; false where it was closed. What is open below it stays so for the next time. */
   collapse(path: string): boolean {
     if (!this.#expanded.delete(path)) return false;
+    this.#arranged.noteOpening();
     this.#redrawBelow(path);
     return true;
   }
@@ -149,28 +174,36 @@ export class NodeTable {
     const at = lowerBound(children.length, (i) => comparePaths(children[i] ?? "", segment) < 0);
     if (children[at] === segment) return;
     children.splice(at, 0, segment);
-    if (!this.#expanded.has(path) || findRow(this.#rows, path) < 0) return;
     const child = joinPath(path, segment);
-    const below = rowsBelow(child, (p) => this.childrenOf(p), this.#expanded);
+    this.#paths.get(path)?.splice(at, 0, child);
+    this.#arranged.noteChildren(path);
+    if (!this.#expanded.has(path) || findRow(this.#rows, path) < 0) return;
+    const below = rowsBelow(child, this.#pathsBelow, this.#expanded);
     replaceRows(this.#rows, -findRow(this.#rows, child) - 1, 0, [child, ...below]);
   }
 
-  #arrange(): { rows: string[]; index: Map<string, number> } {
-    if (!this.#arranged) {
-      const rows = arrangeRows(this.#root, this.#arrangement, this.#nodes, this.#expanded);
-      this.#arranged = { rows, index: new Map(rows.map((path, index) => [path, index])) };
+  readonly #pathsBelow = (path: string): readonly string[] => {
+    const children = this.childrenOf(path);
+    if (children.length === 0) return NO_CHILDREN;
+    let paths = this.#paths.get(path);
+    if (!paths) {
+      paths = children.map((segment) => joinPath(path, segment));
+      this.#paths.set(path, paths);
     }
-    return this.#arranged;
-  }
+    return paths;
+  };
 
   #redrawBelow(path: string): void {
-    this.#arranged = null;
     const index = findRow(this.#rows, path);
     if (index < 0) return;
     const removed = subtreeEnd(this.#rows, index) - index - 1;
-    const below = rowsBelow(path, (p) => this.childrenOf(p), this.#expanded);
+    const below = rowsBelow(path, this.#pathsBelow, this.#expanded);
     if (removed + below.length > 0) replaceRows(this.#rows, index + 1, removed, below);
   }
+}
+
+function rankOf(node: TreeNode | undefined, sort: Sort): number {
+  return (sort === "count" ? node?.count : node?.active_at) ?? -1;
 }
 
 /** Has the node anything to show besides its name? */

@@ -3,9 +3,9 @@
 // Rows are sorted by `comparePaths`, so a path's row, the end of its subtree and the place of a new row are binary
 // searches. A patch then costs what it changes, however many rows are open.
 
-import { comparePaths, isBelow, joinPath } from "./path.ts";
+import { comparePaths, isBelow } from "./path.ts";
 
-/** Sorted last segments of a node's known children; empty where nothing is known. */
+/** Paths of a node's known children in their order; empty where nothing is known. */
 export type ChildrenOf = (path: string) => readonly string[];
 
 /** Above this many rows a copy is cheaper than moving the tail, and `splice` could run out of stack. */
@@ -23,8 +23,7 @@ export function rowsBelow(path: string, childrenOf: ChildrenOf, expanded: Readon
   const rows: string[] = [];
   const visit = (parent: string): void => {
     if (!expanded.has(parent)) return;
-    for (const segment of childrenOf(parent)) {
-      const child = joinPath(parent, segment);
+    for (const child of childrenOf(parent)) {
       rows.push(child);
       visit(child);
     }

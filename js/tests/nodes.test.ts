@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
 import { hasData, NodeTable, troubleOf } from "../src/nodes.ts";
+import { joinPath } from "../src/path.ts";
 import { visibleRows } from "../src/rows.ts";
+import { seeded } from "./helpers/random.ts";
 import { blank, failure, loaded } from "./helpers/values.ts";
 
 function tableOf(
@@ -112,7 +114,8 @@ describe("NodeTable", () => {
           table.collapse(path);
           expanded.delete(path);
       }
-      expect(table.rows).toEqual(visibleRows("/", (p) => table.childrenOf(p), expanded));
+      const childrenOf = (p: string) => table.childrenOf(p).map((segment) => joinPath(p, segment));
+      expect(table.rows).toEqual(visibleRows("/", childrenOf, expanded));
     }
   });
 });
@@ -133,14 +136,3 @@ describe("what a node has to say", () => {
     expect(troubleOf(blank({ state: "error" }))?.message).toBe("The stream state could not be read.");
   });
 });
-
-/** The same random numbers each time (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-}

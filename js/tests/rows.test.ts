@@ -1,7 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { findRow, replaceRows, rowsBelow, subtreeEnd, visibleRows } from "../src/rows.ts";
 
-const CHILDREN: Record<string, string[]> = { "/": ["a", "b"], "/a": ["x", "y"], "/a/x": ["deep"] };
+const CHILDREN: Record<string, string[]> = {
+  "/": ["/a", "/b"],
+  "/a": ["/a/x", "/a/y"],
+  "/a/x": ["/a/x/deep"],
+};
 const childrenOf = (path: string) => CHILDREN[path] ?? [];
 
 describe("rows", () => {

@@ -53,7 +53,7 @@ export function Tools({ store }: { store: TreeStore }): JSX.Element {
 }
 
 function describeFound({ tree }: TreeStore): string {
-  const count = tree.rows.filter((path) => path.toLowerCase().includes(tree.arrangement.text)).length;
+  const count = tree.found;
   if (count === 0) return "No streams found.";
   return count === 1 ? "1 stream" : `${count} streams`;
 }
