@@ -25,7 +25,8 @@ INVALID_AUTH: Final = "missing or invalid auth"
 AUTHENTICATE_TIMEOUT: Final = 15.0
 """Seconds in which a v4 session has to say who it is; the v4 client gives up after as many."""
 
-_MAX_WAIT: Final = 24 * 3600.0
+_MAX_WAIT: Final = 60.0
+"""Seconds between two looks whether a grant has expired: timers do not follow a wall clock that is set meanwhile."""
 
 
 class AuthError(rpc.RpcError):
@@ -141,7 +142,6 @@ class Sessions:
             self.ended[grant.kind] += 1
             admission.end()
         elif grant.expires_at_ms is not None:
-            # In bounded steps: the wall clock may be set meanwhile, and timers do not follow it.
             wait = min(_MAX_WAIT, (grant.expires_at_ms - now) / 1000)
             admission.set_timer(self._clock.call_later(wait, lambda: self.check(admission)))
         else:

@@ -149,7 +149,11 @@ class Connections:
     def drop(self, subscription: Subscription, reason: Reason) -> None:
         """Close a connection whose consumer broke; the fact follows in the background."""
         if not subscription.closed.is_set():
-            _log.warning("a subscriber of %s was dropped: %s", self._stream.path, reason, exc_info=subscription.error)
+            # A peer that went away is no fault of anybody's, and happens all day long.
+            level = logging.INFO if reason == "rpc-broken" else logging.WARNING
+            _log.log(
+                level, "a subscriber of %s was dropped: %s", self._stream.path, reason, exc_info=subscription.error
+            )
             self._end(subscription, reason)
 
     def notify(self, committed: Sequence[StreamEvent]) -> None:

@@ -116,6 +116,19 @@ async def test_session_when_its_token_expires_ends(served: Served, dialect: str)
         assert "missing or invalid auth" in await wait_for_end(session)
 
 
+@both_dialects
+@pytest.mark.parametrize("jump", [7200, -7200])
+async def test_session_when_the_clock_is_set_ends_by_the_new_time(served: Served, dialect: str, jump: int) -> None:
+    _, text = await served.people.create_token("ada", expires_in=3600)
+    async with held(served, dialect, text) as session:
+        served.clock._start_ms += jump * 1000
+        if jump < 0:
+            await served.clock.advance(3600 - jump - 1)
+            assert session.error is None
+        await served.clock.advance(60)
+        assert "missing or invalid auth" in await wait_for_end(session)
+
+
 async def test_session_when_others_change_stays(served: Served) -> None:
     _, text = await served.people.create_token("ada")
     async with held(served, "june", text) as session:
