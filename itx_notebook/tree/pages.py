@@ -28,6 +28,8 @@ _MAX_REACH: Final = 20_000
 """Offsets looked through for one page of a type; the page then says where to go on."""
 _ERROR_REACH: Final = 1_000
 """Newest offsets among which it is looked up why a processor was given up."""
+_MAX_EXACT: Final = 2**53
+"""From here on a browser rounds whole numbers."""
 
 
 async def read_page(
@@ -45,8 +47,9 @@ async def read_page(
     Returns
     -------
     dict
-        ``events``; ``before``, the offset to go on from, or ``None`` at the beginning; ``about``, what else there is to
-        say of the stream (:class:`~itx_notebook.tree.about.About`), or ``None`` for a page from further back.
+        ``events``, those with numbers that a browser would round as a text, ``json``; ``before``, the offset to go on
+        from, or ``None`` at the beginning; ``about``, what else there is to say of the stream
+        (:class:`~itx_notebook.tree.about.About`), or ``None`` for a page from further back.
     """
     told = None
     if before is None:
@@ -111,8 +114,20 @@ async def _read_about(stream: StreamSurface, told: RuntimeState | StreamState, s
 def _describe(event: StreamEvent) -> dict[str, Any]:
     told: dict[str, Any] = msgspec.to_builtins(event)
     told.pop("streamPath", None)
-    size = len(msgspec.json.encode(told))
-    if size <= MAX_EVENT_BYTES:
+    body = msgspec.json.encode(told)
+    named = {name: told[name] for name in ("type", "offset", "createdAt")}
+    if len(body) > MAX_EVENT_BYTES:
+        return {**named, "bytes": len(body)}
+    if _is_exact_in_browsers(told):
         return told
-    kept = {name: told[name] for name in ("type", "offset", "createdAt")}
-    return {**kept, "bytes": size}
+    rest = {name: value for name, value in told.items() if name not in named}
+    return {**named, "json": msgspec.json.encode(rest).decode()}
+
+
+def _is_exact_in_browsers(value: Any) -> bool:
+    """Whether no whole number is too large for a browser, whose numbers are all floating-point."""
+    if isinstance(value, dict):
+        return all(map(_is_exact_in_browsers, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_exact_in_browsers, value))
+    return not isinstance(value, int) or abs(value) < _MAX_EXACT

@@ -3,6 +3,7 @@
 // The channel is lossy and its other end may be of another release, so nothing is believed unread: what does not
 // fit raises a `MalformedMessage` that names the spot and the value. Names are those of the Python side.
 
+import { parseJson } from "./json.ts";
 import { MalformedMessage } from "./malformed.ts";
 
 /** The version of the snapshot's shape this front end reads. */
@@ -382,16 +383,25 @@ const about = recordOf<About>({
   connection_count: wholeNumber,
 });
 
+const envelope = recordOf<{ offset: number; type: string; createdAt: string }>({
+  offset: wholeNumber,
+  type: text,
+  createdAt: text,
+});
+
+/** An event whose numbers the browser would round comes with a text of its rest. */
+const event: Reader<StreamEvent> = (raw, where) => {
+  const { json, ...told } = object(raw, where);
+  const named = envelope(raw, where);
+  if (typeof json !== "string") return { ...told, ...named };
+  const rest = parseJson(json);
+  if (rest.fault !== null) throw new MalformedMessage(`${where}.json`, json, "JSON");
+  return { ...object(rest.value, `${where}.json`), ...named };
+};
+
 const page = recordOf<Omit<EventPage, "kind">>({
   request: wholeNumber,
-  events: listOf((raw, where) => ({
-    ...object(raw, where),
-    ...recordOf<{ offset: number; type: string; createdAt: string }>({
-      offset: wholeNumber,
-      type: text,
-      createdAt: text,
-    })(raw, where),
-  })),
+  events: listOf(event),
   before: nullOr(wholeNumber),
   about: nullOr(about),
   error: nullOr(error),

@@ -265,45 +265,6 @@ def test_order_when_chosen_puts_the_longest_stream_first(notebook: OpenNotebook)
     page.expect_count("/orders", 43)
 
 
-def test_details_when_a_stream_is_selected_show_its_newest_events_and_follow(notebook: OpenNotebook) -> None:
-    page = notebook(
-        AGENTS,
-        'itx.streams.get("/orders").append_batch([{"type": "demo.n", "payload": {"n": n}} for n in range(40)])',
-        TREE,
-        'itx.streams.get("/orders").append("demo.paid", {"who": ["ada", None]})',
-    )
-    for cell in (1, 2, 3):
-        page.run(cell)
-    page.row("/orders").get_by_text("orders", exact=True).click()
-    pane = page.page.get_by_role("region", name="Details of /orders")
-    expect(pane.get_by_text("demo.n").first).to_be_visible()
-    expect(pane.locator("summary")).to_have_count(25)
-    pane.get_by_role("button", name="Older").click()
-    expect(pane.locator("summary")).to_have_count(43)
-    page.expect_count("/orders", 43)
-    page.run(4)
-    expect(pane.get_by_text("demo.paid")).to_be_visible()
-    pane.get_by_text("demo.paid").click()
-    expect(pane.get_by_text("who: [2]")).to_be_visible()
-    pane.get_by_role("button", name="Pause").click()
-    page.run(4)
-    expect(pane.get_by_role("button", name="Resume (1)")).to_be_visible()
-    pane.get_by_role("button", name="Resume (1)").click()
-    expect(pane.get_by_text("demo.paid")).to_have_count(2)
-    pane.get_by_role("searchbox", name="Only events of the type").fill("demo.paid")
-    pane.get_by_role("searchbox", name="Only events of the type").press("Enter")
-    expect(pane.locator("summary")).to_have_count(2)
-    page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    pane.get_by_text("demo.paid").first.click()
-    pane.get_by_role("button", name="Copy Python").first.click()
-    page.page.wait_for_function(
-        """async () => await navigator.clipboard.readText()
-            === 'itx.streams.get("/orders").append("demo.paid", {"who": ["ada", None]})'"""
-    )
-    pane.get_by_role("button", name="Close details").click()
-    expect(pane).to_have_count(0)
-
-
 def test_reveal_when_called_brings_a_far_stream_into_view(notebook: OpenNotebook) -> None:
     page = notebook(
         AGENTS,

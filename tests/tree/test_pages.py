@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import Any, cast
 
 import pytest
@@ -58,6 +59,17 @@ async def test_event_that_is_large_is_told_by_its_size(world: World) -> None:
     assert set(event) == {"type", "offset", "createdAt", "bytes"}
     assert (event["offset"], event["type"]) == (large.offset, "demo.large")
     assert event["bytes"] > pages.MAX_EVENT_BYTES
+
+
+@pytest.mark.parametrize("payload", [{"ids": [{"id": 2**64 - 1}]}, -(2**53)])
+async def test_event_with_a_number_that_a_browser_would_round_is_told_as_text(world: World, payload: Any) -> None:
+    stream = await world.get_stream("/orders")
+    await stream.append(Event(type="demo.exact", payload=2**53 - 1))
+    await stream.append(Event(type="demo.large", payload=payload))
+    large, exact = (await read_page(stream))["events"][:2]
+    assert set(large) == {"type", "offset", "createdAt", "json"}
+    assert json.loads(large["json"]) == {"payload": payload, "metadata": {}}
+    assert exact["payload"] == 2**53 - 1
 
 
 async def test_page_of_a_stream_without_events_is_empty(world: World) -> None:

@@ -26,9 +26,11 @@ export function EventLine({ event, onCopy }: EventLineProps): JSX.Element {
         </p>
       ) : (
         <>
-          {Object.entries(rest).map(([name, value]) => (
-            <Json key={name} name={name} value={value} isOpen />
-          ))}
+          {Object.entries(rest)
+            .filter(([name, value]) => name !== "metadata" || !isEmptyObject(value))
+            .map(([name, value]) => (
+              <Json key={name} name={name} value={value} isOpen />
+            ))}
           <Button className="itx-text-button" onPress={() => onCopy("JSON")}>
             Copy JSON
           </Button>{" "}
@@ -39,4 +41,9 @@ export function EventLine({ event, onCopy }: EventLineProps): JSX.Element {
       )}
     </details>
   );
+}
+
+/** Every event has metadata, and hardly one says something in it. */
+function isEmptyObject(value: unknown): boolean {
+  return typeof value === "object" && value !== null && Object.keys(value).length === 0;
 }

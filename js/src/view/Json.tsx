@@ -1,5 +1,6 @@
 import type { JSX } from "preact";
 import { useState } from "preact/hooks";
+import { writeJson } from "../json.ts";
 
 interface JsonProps {
   value: unknown;
@@ -16,7 +17,7 @@ export function Json({ value, name, isOpen = false }: JsonProps): JSX.Element {
     return (
       <div class="itx-json">
         {lead}
-        {JSON.stringify(value)}
+        {writeJson(value)}
       </div>
     );
   }
