@@ -19,6 +19,7 @@ __all__ = [
     "get_ancestors",
     "get_child_path",
     "get_label",
+    "get_parent",
     "parse_stream_path",
     "parse_stream_ref",
     "parse_sub_path",
@@ -104,6 +105,11 @@ def get_ancestors(path: str) -> list[str]:
     """Every proper ancestor, the root first: of ``/a/b/c`` they are ``/``, ``/a``, ``/a/b``; of the root none."""
     segments = path.split("/")[1:-1]
     return [] if path == ROOT else [ROOT, *("/" + "/".join(segments[: n + 1]) for n in range(len(segments)))]
+
+
+def get_parent(path: str) -> str:
+    """The last of the ancestors; not of the root, which has none."""
+    return path[: path.rindex("/")] or ROOT
 
 
 def get_child_path(parent: str, descendant: str) -> str | None:

@@ -7,9 +7,10 @@ browser). Every cost is that of one walk over what is known or open.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from math import inf
 from typing import Final, Literal, get_args
 
-from itx_notebook.streams.path import get_ancestors
+from itx_notebook.streams.path import ROOT, get_parent
 
 __all__ = ["SORTS", "Sort", "arrange", "get_rails"]
 
@@ -49,11 +50,15 @@ def arrange(
         kept = {root}
         for path in known:
             if wanted in path.lower():
-                kept.update((path, *get_ancestors(path)))
+                kept.add(path)
+                while path != ROOT and (path := get_parent(path)) not in kept:
+                    kept.add(path)
 
     def get_key(path: str) -> tuple[int, str]:
         rank = None if get_rank is None else get_rank(path)
         return (1 if rank is None else -rank, path)
+
+    order = None if get_rank is None else get_key
 
     rows: list[tuple[str, int]] = []
     pending = [(root, 0)]
@@ -62,15 +67,21 @@ def arrange(
         rows.append((path, depth))
         if kept is not None or path in expanded:
             children = [child for child in get_children(path) if kept is None or child in kept]
-            pending += [(child, depth + 1) for child in sorted(children, key=get_key, reverse=True)]
+            pending += [(child, depth + 1) for child in sorted(children, key=order, reverse=True)]
     return rows
 
 
-def get_rails(rows: list[tuple[str, int]]) -> list[str]:
-    """What is drawn before each row so that one sees what hangs below what."""
-    rails: list[str] = []
+def get_rails(rows: list[tuple[str, int]], limit: int) -> list[str]:
+    """What is drawn before each of the first `limit` rows so that one sees what hangs below what."""
     going_on: set[int] = set()
-    for _path, depth in reversed(rows):
+    least: float = inf
+    # Of the rest counts only what goes on at its begin: what nothing less deep stands before.
+    for _path, depth in rows[limit:]:
+        if depth < least:
+            going_on.add(depth)
+            least = depth
+    rails: list[str] = []
+    for _path, depth in reversed(rows[:limit]):
         bars = "".join("│  " if level in going_on else "   " for level in range(1, depth))
         rails.append(bars + ("" if depth == 0 else "├─ " if depth in going_on else "└─ "))
         going_on = {level for level in going_on if level < depth} | {depth}

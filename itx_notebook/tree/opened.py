@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from itx_notebook.streams.path import ROOT
+from itx_notebook.streams.path import ROOT, get_parent
 
-__all__ = ["OpenNodes", "get_parent"]
+__all__ = ["OpenNodes"]
 
 
 class OpenNodes:
@@ -100,8 +100,3 @@ class OpenNodes:
                 self.in_sight.remove(hidden)
                 self._turned[hidden] = None
                 pending += self._below.get(hidden, ())
-
-
-def get_parent(path: str) -> str:
-    """The path one step up; not of the root, which has none."""
-    return path[: path.rindex("/")] or ROOT

@@ -25,25 +25,26 @@ _MAX_ROWS: Final = 500
 def render_text(snapshot: Snapshot) -> str:
     """The visible rows as a drawn tree, one a line."""
     lines = [f"Streams of {snapshot.project['slug']}"]
-    for row in _get_rows(snapshot):
+    rows, hidden = _get_rows(snapshot)
+    for row in rows:
         fact = _get_fact(row.node)
         lines.append(f"{row.rails}{row.label}{'  ' + fact if fact else ''}")
-    if (hidden := len(lines) - 1 - _MAX_ROWS) > 0:
-        lines = [*lines[: _MAX_ROWS + 1], f"… and {hidden:,} more"]
+    if hidden:
+        lines.append(f"… and {hidden:,} more")
     return "\n".join(lines)
 
 
 def render_html(snapshot: Snapshot, *, remark: str = "") -> str:
     """The visible rows as a table-free block of HTML with inline styles, and below them a `remark`."""
-    rows = _get_rows(snapshot)
+    rows, hidden = _get_rows(snapshot)
     body = "".join(
         f'<div style="white-space:pre;overflow:hidden;text-overflow:ellipsis" title="{escape(row.path)}">'
         f'<span style="opacity:.5">{escape(row.rails)}</span><span>{escape(row.label)}</span>'
         f'<span style="opacity:.7">{"  " + escape(fact) if (fact := _get_fact(row.node)) else ""}</span></div>'
-        for row in rows[:_MAX_ROWS]
+        for row in rows
     )
-    if len(rows) > _MAX_ROWS:
-        body += f"<div>… and {len(rows) - _MAX_ROWS:,} more</div>"
+    if hidden:
+        body += f"<div>… and {hidden:,} more</div>"
     taken = datetime.fromtimestamp(snapshot.taken_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     return (
         '<div style="font:13px/1.6 ui-monospace,monospace;border:1px solid rgba(128,128,128,.35);'
@@ -76,7 +77,8 @@ class _Row:
         self.node = node
 
 
-def _get_rows(snapshot: Snapshot) -> list[_Row]:
+def _get_rows(snapshot: Snapshot) -> tuple[list[_Row], int]:
+    """The rows to draw, and how many more there would be."""
     nodes = snapshot.nodes
 
     def get_children(path: str) -> list[str]:
@@ -94,10 +96,11 @@ def _get_rows(snapshot: Snapshot) -> list[_Row]:
         text=snapshot.filter,
         get_rank=None if snapshot.sort == "name" else get_rank,
     )
+    drawn = rows[:_MAX_ROWS]
     return [
         _Row(path, path if depth == 0 else get_label(path), rails, nodes.get(path))
-        for (path, depth), rails in zip(rows, get_rails(rows), strict=True)
-    ]
+        for (path, depth), rails in zip(drawn, get_rails(rows, _MAX_ROWS), strict=True)
+    ], len(rows) - len(drawn)
 
 
 def _get_fact(node: dict[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from itx_notebook.streams.path import (
     get_ancestors,
     get_child_path,
     get_label,
+    get_parent,
     parse_stream_path,
     parse_stream_ref,
     resolve_stream_path,
@@ -107,6 +108,11 @@ def test_reference_when_malformed_is_refused_with_its_json(ref: Any, shown: str)
 
 def test_ancestors_when_asked_are_every_proper_one_root_first() -> None:
     assert [get_ancestors(path) for path in ("/", "/a", "/a/b/c")] == [[], ["/"], ["/", "/a", "/a/b"]]
+
+
+@pytest.mark.parametrize("path", ["/a", "/a/b", "/a//c", "/a/b/", "/a/b/c"])
+def test_parent_of_any_path_is_the_last_of_its_ancestors(path: str) -> None:
+    assert get_parent(path) == get_ancestors(path)[-1]
 
 
 @pytest.mark.parametrize(

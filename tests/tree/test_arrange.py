@@ -76,14 +76,11 @@ def test_rows_of_equal_rank_stand_by_name() -> None:
 
 
 def test_rails_join_what_hangs_together() -> None:
-    assert get_rails([("/", 0), ("/a", 1), ("/a/x", 2), ("/a/x/y", 3), ("/b", 1), ("/b/z", 2)]) == [
-        "",
-        "├─ ",
-        "│  └─ ",
-        "│     └─ ",
-        "└─ ",
-        "   └─ ",
-    ]
+    rows = [("/", 0), ("/a", 1), ("/a/x", 2), ("/a/x/y", 3), ("/b", 1), ("/b/z", 2)]
+    rails = ["", "├─ ", "│  └─ ", "│     └─ ", "└─ ", "   └─ "]
+    assert get_rails(rows, 9) == rails
+    for limit in range(len(rows)):
+        assert get_rails(rows, limit) == rails[:limit], "what is not drawn still hangs below what is"
 
 
 def test_text_of_a_searched_and_ordered_tree_shows_what_the_browser_shows() -> None:

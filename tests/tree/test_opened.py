@@ -3,8 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itx_notebook.streams.path import get_ancestors
-from itx_notebook.tree.opened import OpenNodes, get_parent
+from itx_notebook.tree.opened import OpenNodes
 
 _SEGMENTS = ("a", "b", "c")
 _PATHS = [
@@ -60,11 +59,6 @@ def test_what_is_in_sight_is_what_a_walk_from_the_root_would_find(
         assert nodes.in_sight == _get_in_sight(root, nodes.paths, children)
         in_rows = {root} | {child for open_ in nodes.in_sight for child in children.get(open_, ())}
         assert {row for row in _PATHS if nodes.is_row(row)} == in_rows & set(_PATHS)
-
-
-def test_parent_of_a_path_is_the_last_of_its_ancestors() -> None:
-    for path in ("/a", "/a/b", "/a//c", "/a/b/", "/a/b/c"):
-        assert get_parent(path) == get_ancestors(path)[-1]
 
 
 def test_opening_one_of_many_looks_at_no_other() -> None:
