@@ -26,7 +26,7 @@ export function Crumbs({ store, id }: CrumbsProps): JSX.Element {
   const { root } = store.tree;
   const current = store.selected !== null && isBelow(store.selected, root) ? store.selected : root;
   const steps = stepsTo(current, root);
-  const bar = useRef<HTMLElement>(null);
+  const bar = useRef<HTMLDivElement>(null);
   const trigger = useRef<HTMLElement | null>(null);
   const hasGone = useRef(false);
   const [open, setOpen] = useState<Open | null>(null);
@@ -80,7 +80,9 @@ export function Crumbs({ store, id }: CrumbsProps): JSX.Element {
   );
   const isOpen = (kind: Open["kind"], path: string) => open?.kind === kind && open.path === path;
   return (
-    <nav ref={bar} class="itx-crumbs" aria-label="Path">
+    // A group, since a notebook of many trees would be one of many landmarks.
+    // biome-ignore lint/a11y/useSemanticElements: a fieldset is for a form
+    <div ref={bar} class="itx-crumbs" role="group" aria-label="Path">
       <ol>
         {shown.map((path, index) => (
           <li key={path} class="itx-crumb">
@@ -131,7 +133,7 @@ export function Crumbs({ store, id }: CrumbsProps): JSX.Element {
           </li>
         ))}
       </ol>
-    </nav>
+    </div>
   );
 }
 

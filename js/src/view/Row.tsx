@@ -13,7 +13,7 @@ import { Chevron, PlusIcon, RefreshIcon } from "./icons.tsx";
 import { Trouble } from "./Trouble.tsx";
 
 /** A label longer than this gives way in its middle, so that what tells siblings apart stays readable. */
-const MAX_WHOLE_LABEL = 30;
+const MAX_WHOLE_LABEL = 12;
 const LABEL_TAIL = 14;
 
 interface RowProps {
@@ -213,7 +213,8 @@ function Label({ text, path, found, isPending }: LabelProps): JSX.Element {
   // By code points: a cut between surrogates would draw two broken characters.
   const characters = Array.from(text);
   const isLong = characters.length > MAX_WHOLE_LABEL;
-  const cut = isLong ? characters.slice(0, -LABEL_TAIL).join("").length : text.length;
+  const tail = Math.min(LABEL_TAIL, characters.length >> 1);
+  const cut = isLong ? characters.slice(0, -tail).join("").length : text.length;
   const part = (begin: number, end: number) => {
     const [from, to] = found ?? [0, 0];
     const [first, last] = [Math.max(from, begin), Math.min(to, end)];

@@ -8,7 +8,7 @@ import { blank, failure, loaded } from "../helpers/values.ts";
 const at = (selected: string | null, more: Partial<Snapshot> = {}) => show({ selected, ...more });
 
 const bar = ({ el }: Shown) => {
-  const found = el.querySelector<HTMLElement>('nav[aria-label="Path"]');
+  const found = el.querySelector<HTMLElement>('[role="group"][aria-label="Path"]');
   if (!found) throw new Error("no breadcrumbs");
   return found;
 };
