@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
 
 from itx_notebook._clock import Clock
-from itx_notebook.errors import ItxError, ItxTimeoutError
+from itx_notebook.errors import ItxConnectionError, ItxError, ItxTimeoutError
 from itx_notebook.streams.batch import EventBatch
 from itx_notebook.streams.subscription import Sink
 from itx_notebook.types import StreamEvent
@@ -29,6 +29,11 @@ class Subscribed(Protocol):
     """An open subscription, as far as waiting needs it."""
 
     closed: asyncio.Event
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it ended, if nobody asked it to."""
+        ...
 
     async def unsubscribe(self) -> None:
         """Stop delivery."""
@@ -75,9 +80,9 @@ async def wait_for_event(
             presence=presence,
             subscriber={"description": "waitForEvent"},
         )
-        closed = subscription.closed
-        closing = asyncio.get_running_loop().create_task(closed.wait(), context=contextvars.Context())
-        closing.add_done_callback(lambda _: search.fail(_closed_early()))
+        opened = subscription
+        closing = asyncio.get_running_loop().create_task(opened.closed.wait(), context=contextvars.Context())
+        closing.add_done_callback(lambda _: search.fail(_closed_early(opened.error)))
         return await search.found
     finally:
         if timer is not None:
@@ -145,7 +150,10 @@ def _check(predicate: Predicate | None, types: list[str] | None, after_offset: o
         )
 
 
-def _closed_early() -> ItxError:
+def _closed_early(why: BaseException | None) -> ItxError:
+    if isinstance(why, ItxConnectionError):
+        # The stream is as it was; it is the way to it that has ended.
+        return why
     return ItxError(
         "Stream subscription closed before matching event.",
         code="INTERNAL",

@@ -17,7 +17,9 @@ from itx_notebook.client import connection as connection_module
 from itx_notebook.client.connection import Connection, Epoch
 from itx_notebook.client.remote import RemoteItx, RemoteStream
 from itx_notebook.doors import Deployment
+from itx_notebook.doors.service import ServiceSettings, open_service
 from itx_notebook.doors.websocket import OwnerOnly, serve_deployment
+from itx_notebook.errors import ItxConnectionError
 from itx_notebook.types import Event
 from tests.client.conftest import Seen
 from tests.client.proxy import Harm, Proxy, jitter, open_proxy
@@ -214,3 +216,53 @@ async def test_many_connections_come_back_after_one_cut(line: Line) -> None:
         await asyncio.gather(*(each.ready() for each in connections))
     assert {each.status for each in connections} == {"connected"}
     await asyncio.gather(*(each.close() for each in connections))
+
+
+async def test_a_token_that_is_revoked_parks_its_client_and_tells_who_follows(deployment: Deployment) -> None:
+    """Against the whole service: the session ends, one more dial is refused, and nothing is dialled from then on."""
+    people = deployment.people
+    project = deployment.directory.get_all()[0]
+    await people.create_user("ada")
+    await people.grant("ada", project.id)
+    known, token = await people.create_token("ada")
+    _, another = await people.create_token("ada")
+    dials: list[bool] = []
+    async with open_service(deployment, ServiceSettings(port=0)) as service:
+
+        async def dial(are_refused: bool) -> rpc.Session:
+            dials.append(are_refused)
+            return await rpc.open_session(
+                f"{service.server.url}api/itx",
+                headers={"Authorization": f"Bearer {token}"},
+            )
+
+        connection = Connection(dial, location="served", clock=SystemClock(), first_delay=0.01, last_delay=0.02)
+        truth = Truth(connection)
+        stream = (await RemoteItx(connection).projects.get("demo")).streams.get("/a")
+        seen = Seen()
+        following = await stream.subscribe(seen, presence=False)
+        waiting = asyncio.ensure_future(
+            stream.wait_for_event(None, event_types=["demo.never"], after_offset="end", timeout=20, presence=False)
+        )
+        acknowledged = [await stream.append(Event(type="demo.n", payload=n, idempotency_key=f"{n}")) for n in range(5)]
+        await people.revoke_token(known.id)
+        async with asyncio.timeout(10):
+            await following.closed.wait()
+            with pytest.raises(ItxConnectionError, match=r"refused the credentials \(401\)"):
+                await waiting
+        assert isinstance(following.error, ItxConnectionError)
+        assert following.error.is_final
+        # The cut may be taken for a young socket's failure once; a refusal asks for other credentials once.
+        assert dials in ([False, False, True], [False, True])
+        for _ in range(20):
+            with pytest.raises(ItxConnectionError):
+                await stream.append(Event(type="demo.n", payload=9, idempotency_key="late"))
+        assert len(dials) <= 3
+        truth.check()
+        assert truth.statuses[-1] == "refused"
+        # With another token, and asked to, it goes on.
+        token = another
+        connection.reconnect()
+        events = await stream.read(presence=False)
+        assert [event for event in events if event.type == "demo.n"] == acknowledged
+        await connection.close()
