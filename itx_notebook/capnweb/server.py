@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket as socket_module
 import ssl as ssl_module
@@ -142,6 +143,7 @@ class Server:
         self._options = options
         self._listener: Listener
         self._by_connection: dict[Connection, Session] = {}
+        self._closed = asyncio.Event()
 
     @property
     def sessions(self) -> set[Session]:
@@ -158,9 +160,22 @@ class Server:
         """Where to connect to: ``ws://host:port/``, or ``unix:/path``."""
         return self._listener.url
 
+    @property
+    def http_url(self) -> str | None:
+        """Where batches and other requests go: ``http://host:port/``, or ``https``; ``None`` for a Unix socket."""
+        url = self._listener.url
+        return f"http{url.removeprefix('ws')}" if url.startswith("ws") else None
+
     async def close(self, *, drain_timeout: float = 10.0) -> None:
         """Stop listening, answer what is asked for, and end the sessions; after `drain_timeout` seconds in any case."""
-        await self._listener.close(drain=self._drain, timeout=drain_timeout)
+        try:
+            await self._listener.close(drain=self._drain, timeout=drain_timeout)
+        finally:
+            self._closed.set()
+
+    async def wait_closed(self) -> None:
+        """Wait until it was closed and every connection has ended. Cancelling is safe."""
+        await self._closed.wait()
 
     async def _drain(self, connection: Connection) -> None:
         session = self._by_connection.get(connection)

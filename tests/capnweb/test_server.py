@@ -103,7 +103,7 @@ async def test_foreign_pages_are_refused() -> None:
 async def test_a_unix_socket_serves_too(tmp_path: Path) -> None:
     path = tmp_path / "api.sock"
     async with rpc.serve(lambda _: Api(), unix=path) as server, rpc.connect(server.url) as api:
-        assert server.port is None
+        assert (server.port, server.http_url) == (None, None)
         assert await api.square(3) == 9
 
 
@@ -118,6 +118,22 @@ async def test_a_factory_that_fails_cuts_its_connection_alone(noise: list[dict[s
         assert await api.square(2) == 4
     assert [type(context["exception"]) for context in noise] == [IndexError]
     noise.clear()
+
+
+async def test_server_says_where_batches_go_and_when_it_has_closed() -> None:
+    async with rpc.serve(lambda _: Api()) as server:
+        assert server.http_url == f"http://127.0.0.1:{server.port}/"
+        async with rpc.batch(server.http_url) as api:
+            assert await api.square(3) == 9
+        session = await rpc.open_session(server.url)
+        waiting = asyncio.ensure_future(server.wait_closed())
+        await quiet()
+        assert not waiting.done()
+        await server.close()
+        await asyncio.wait_for(waiting, 10)
+        assert server.sessions == set()
+        assert (await session.wait_closed())[0] == 1001
+    await server.wait_closed()
 
 
 async def test_leaving_connect_ends_the_session_on_both_sides() -> None:

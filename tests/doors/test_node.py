@@ -197,7 +197,7 @@ CHAT: Final = Path("tests/capnweb/node").resolve()
 async def chat(site: Site, tmp_path: Path, secrets: dict[str, str], session: dict[str, str] | None) -> tuple[int, str]:
     """Run the published command ``iterate chat``, whose terminal is a program of ours; its exit status and output."""
     config = {
-        "osBaseUrl": site.server.url.replace("ws://", "http://"),
+        "osBaseUrl": site.server.http_url,
         **({} if session is None else {"session": session}),
     }
     (tmp_path / "iterate").mkdir()
