@@ -33,7 +33,7 @@ _MAX_EXACT: Final = 2**53
 
 
 async def read_page(
-    stream: StreamSurface, *, before: int | None = None, event_type: str | None = None
+    stream: StreamSurface, *, before: int | None = None, after: int | None = None, event_type: str | None = None
 ) -> dict[str, Any]:
     """The newest events before an offset, newest first, without a trace in the stream.
 
@@ -41,6 +41,9 @@ async def read_page(
     ----------
     before : int, optional
         Offset, exclusive; without it from the end.
+    after : int, optional
+        Offset, exclusive: what is older is known. One that the stream has not reached is of an earlier life of it, and
+        does not count.
     event_type : str, optional
         Only events of this type.
 
@@ -48,17 +51,18 @@ async def read_page(
     -------
     dict
         ``events``, those with numbers that a browser would round as a text, ``json``; ``before``, the offset to go on
-        from, or ``None`` at the beginning; ``about``, what else there is to say of the stream
+        from, or ``None`` at the beginning or at `after`; ``about``, what else there is to say of the stream
         (:class:`~itx_notebook.tree.about.About`), or ``None`` for a page from further back.
     """
     told = None
     if before is None:
         told = await _fetch_state(stream)
         before = _get_count(told) + 1
+    floor = after if after is not None and after < before else 0
     found: list[StreamEvent] = []
     high, reach = before, PAGE
-    while high > 1 and len(found) < PAGE and before - high < _MAX_REACH:
-        low = max(0, high - 1 - reach)
+    while high > floor + 1 and len(found) < PAGE and before - high < _MAX_REACH:
+        low = max(floor, high - 1 - reach)
         window = await stream.read(
             after_offset=low,
             before_offset=high,
@@ -72,7 +76,7 @@ async def read_page(
     rest = shown[-1].offset if len(found) > PAGE else high
     return {
         "events": [_describe(event) for event in shown],
-        "before": rest if rest > 1 else None,
+        "before": rest if rest > floor + 1 else None,
         "about": None if told is None else msgspec.to_builtins(await _read_about(stream, told, shown)),
     }
 

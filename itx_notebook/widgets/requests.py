@@ -33,6 +33,7 @@ class PageRequest(msgspec.Struct, frozen=True):
     request: int
     path: str
     before: int | None
+    after: int | None
     type: str | None
 
 
@@ -124,7 +125,7 @@ class Requests:
         try:
             answer |= await self._attempt(
                 asked.path,
-                lambda stream: read_page(stream, before=asked.before, event_type=asked.type),
+                lambda stream: read_page(stream, before=asked.before, after=asked.after, event_type=asked.type),
                 late=ItxError(
                     f"The events of {asked.path} were not read within {PATIENCE:g} s.",
                     code="INTERNAL",

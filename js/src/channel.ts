@@ -182,7 +182,15 @@ export type Outgoing =
   | { kind: "views"; page: string; count: number | null }
   /** `payload` is JSON as it was typed; the kernel appends once for all messages of one `request`. */
   | { kind: "append"; request: string; path: string; type: string; payload: string | null }
-  | { kind: "events"; request: number; path: string; before: number | null; type: string | null }
+  | {
+      kind: "events";
+      request: number;
+      path: string;
+      before: number | null;
+      /** What is older is known. */
+      after: number | null;
+      type: string | null;
+    }
   /** Have a path followed whose row does not want it, until another is looked at. */
   | { kind: "look"; path: string | null }
   | { kind: "create"; request: number; parent: string; name: string }

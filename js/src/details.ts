@@ -43,6 +43,8 @@ export class Details {
   #request: number;
   #asked: Asked | null = null;
   #askedAt = 0;
+  /** Up to which offset the events are known; null while none were read. */
+  #known: number | null = null;
   /** Where the page began that failed last. */
   #failedBefore: number | null = null;
   #count: number | null = null;
@@ -92,7 +94,7 @@ export class Details {
     this.before = null;
     this.error = null;
     this.isFollowing = true;
-    this.#seen = null;
+    this.#seen = this.#known = null;
     if (path !== null) this.#ask(null);
   }
 
@@ -136,21 +138,39 @@ export class Details {
     this.error = page.error;
     this.#failedBefore = page.error ? asked.before : null;
     if (page.error) return;
-    this.about = page.about ?? this.about;
     for (const { type } of page.events) this.#types.add(type);
     if (asked.before !== null) {
       this.events = [...this.events, ...page.events];
       this.before = page.before;
+    } else if (this.#isOtherLife(page)) {
+      // What is new alone says nothing of a stream that was erased meanwhile.
+      this.open(this.path, this.type);
+      return;
     } else {
-      this.#seen = this.#count;
-      const oldest = page.events.at(-1)?.offset ?? 0;
-      // Where the page reaches back to what is known it goes before it; else something is missing between.
-      const isJoined = this.events.some(({ offset }) => offset >= oldest) && this.events.length < MAX_EVENTS;
-      if (!isJoined) this.before = page.before;
-      const known = isJoined ? this.events.filter(({ offset }) => offset < oldest) : [];
-      this.events = [...page.events, ...known];
+      this.#takeNewest(page, asked.after);
     }
     this.#cancel = this.#seams.clock.after(FOLLOW_MS, () => this.#follow());
+  }
+
+  #isOtherLife({ about }: EventPage): boolean {
+    const [then, now] = [this.about?.created_at, about?.created_at];
+    return this.#known !== null && then !== now;
+  }
+
+  #takeNewest(page: EventPage, after: number | null): void {
+    const count = page.about?.count ?? null;
+    this.about = page.about ?? this.about;
+    this.#seen = this.#count;
+    this.#known = count;
+    // Where the page reaches back to what is known it goes before it; else something is missing between.
+    if (after === null || page.before !== null || (count ?? 0) < after) {
+      this.events = page.events;
+      this.before = page.before;
+      return;
+    }
+    const joined = [...page.events, ...this.events];
+    this.events = joined.slice(0, MAX_EVENTS);
+    if (joined.length > MAX_EVENTS) this.before = this.events.at(-1)?.offset ?? null;
   }
 
   #follow(): void {
@@ -161,7 +181,8 @@ export class Details {
     const path = this.path;
     if (path === null || this.#asked) return;
     this.#cancel();
-    this.#asked = { kind: "events", request: ++this.#request, path, before, type: this.type || null };
+    const after = before === null ? this.#known : null;
+    this.#asked = { kind: "events", request: ++this.#request, path, before, after, type: this.type || null };
     this.#askedAt = this.#seams.clock.now();
     this.#press(this.#asked);
   }

@@ -4,6 +4,8 @@ import { Details, FOLLOW_MS, MAX_EVENTS, PAGE_RETRY_MS, PATIENCE_MS } from "../s
 import { FakeClock } from "./helpers/FakeClock.ts";
 import { aboutOf, failure } from "./helpers/values.ts";
 
+type Asked = Extract<Outgoing, { kind: "events" }>;
+
 let clock: FakeClock;
 let sent: Outgoing[];
 let changes: number;
@@ -22,10 +24,12 @@ function events(newest: number, oldest: number): StreamEvent[] {
   return offsets.map((offset) => ({ offset, type: "demo", createdAt: "2026-11-23T12:00:00.000Z" }));
 }
 
+/** Answer the last question with events that reach back to what was asked for, or to `oldest`. */
 function answer(newest: number, oldest: number, more: Partial<EventPage> = {}): void {
-  const request = (sent.at(-1) as { request: number }).request;
-  const before = oldest > 1 ? oldest : null;
-  const page = { events: events(newest, oldest), before, about: null, error: null };
+  const { request, before: end, after } = sent.at(-1) as Asked;
+  const before = oldest > (after ?? 0) + 1 ? oldest : null;
+  const about = end === null ? aboutOf({ count: newest }) : null;
+  const page = { events: events(newest, oldest), before, about, error: null };
   details.take({ kind: "events", request, ...page, ...more });
 }
 
@@ -33,12 +37,12 @@ const offsets = () => details.events.map(({ offset }) => offset);
 
 it("asks for the newest page, and for older ones from where it ended", () => {
   details.open("/a");
-  expect(sent).toEqual([{ kind: "events", request: 1, path: "/a", before: null, type: null }]);
+  expect(sent).toEqual([{ kind: "events", request: 1, path: "/a", before: null, after: null, type: null }]);
   expect(details.loading).toBe("newest");
   answer(6, 4);
   details.older();
   expect(details.loading).toBe("older");
-  expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/a", before: 4, type: null });
+  expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/a", before: 4, after: null, type: null });
   answer(3, 1);
   expect([offsets(), details.before, details.loading]).toEqual([[6, 5, 4, 3, 2, 1], null, null]);
 });
@@ -55,16 +59,18 @@ it("asks again for a page that was lost, and takes the answer once", () => {
   expect(sent.length).toBe(2);
 });
 
-it("follows the count, at its own pace, and joins what it knows", () => {
+it("follows the count, at its own pace, and asks for what is new", () => {
   details.open("/a");
   details.note(3);
   answer(3, 1);
   for (let count = 4; count < 10; count++) details.note(count);
   expect(sent.length).toBe(2);
-  answer(8, 2);
-  expect(offsets()).toEqual([8, 7, 6, 5, 4, 3, 2, 1]);
+  expect(sent.at(-1)).toMatchObject({ before: null, after: 3 });
+  answer(8, 4);
+  expect([offsets(), details.before]).toEqual([[8, 7, 6, 5, 4, 3, 2, 1], null]);
   details.note(10);
   clock.advance(FOLLOW_MS);
+  expect(sent.at(-1)).toMatchObject({ before: null, after: 8 });
   expect(sent.length).toBe(3);
 });
 
@@ -80,8 +86,24 @@ it("keeps no more than it may", () => {
   details.open("/a");
   answer(MAX_EVENTS + 10, 11);
   details.note(MAX_EVENTS + 20);
-  answer(MAX_EVENTS + 20, MAX_EVENTS);
-  expect([details.events.length, details.before]).toEqual([21, MAX_EVENTS]);
+  answer(MAX_EVENTS + 20, MAX_EVENTS + 11);
+  expect([offsets()[0], details.events.length, details.before]).toEqual([MAX_EVENTS + 20, MAX_EVENTS, 21]);
+});
+
+it("starts anew where the stream was erased, however long it is by now", () => {
+  details.open("/a");
+  details.note(9);
+  answer(9, 1);
+  details.note(3);
+  answer(3, 1);
+  expect([offsets(), details.before]).toEqual([[3, 2, 1], null]);
+  details.note(8);
+  clock.advance(FOLLOW_MS);
+  answer(8, 4, { about: aboutOf({ count: 8, created_at: "another life" }) });
+  expect([offsets(), details.loading]).toEqual([[], "newest"]);
+  expect(sent.at(-1)).toMatchObject({ after: null });
+  answer(8, 1, { about: aboutOf({ count: 8, created_at: "another life" }) });
+  expect(offsets().length).toBe(8);
 });
 
 it("counts what it does not show while it is paused, and catches up", () => {
@@ -94,14 +116,21 @@ it("counts what it does not show while it is paused, and catches up", () => {
   expect([sent.length, details.unseen]).toEqual([1, 3]);
   details.toggleFollowing();
   expect(sent.length).toBe(2);
-  answer(5, 1);
-  expect([offsets()[0], details.unseen]).toEqual([5, 0]);
+  answer(5, 3);
+  expect([offsets(), details.unseen]).toEqual([[5, 4, 3, 2, 1], 0]);
 });
 
 it("asks for one type, and drops an answer for another stream", () => {
   details.open("/a");
   details.open("/b", "demo.paid");
-  expect(sent.at(-1)).toEqual({ kind: "events", request: 2, path: "/b", before: null, type: "demo.paid" });
+  expect(sent.at(-1)).toEqual({
+    kind: "events",
+    request: 2,
+    path: "/b",
+    before: null,
+    after: null,
+    type: "demo.paid",
+  });
   details.take({ kind: "events", request: 1, events: events(9, 1), before: null, about: null, error: null });
   expect(offsets()).toEqual([]);
 });

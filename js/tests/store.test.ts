@@ -273,7 +273,14 @@ describe("what a person does", () => {
       { kind: "expand", path: "/agents" },
       { kind: "expand", path: "/billing" },
       { kind: "select", path: "/billing" },
-      { kind: "events", request: expect.any(Number), path: "/billing", before: null, type: null },
+      {
+        kind: "events",
+        request: expect.any(Number),
+        path: "/billing",
+        before: null,
+        after: null,
+        type: null,
+      },
       { kind: "refresh", path: "/billing" },
     ]);
   });
@@ -302,7 +309,14 @@ describe("what a person does", () => {
       { kind: "collapse", path: "/agents" },
       { kind: "expand", path: "/" },
       { kind: "select", path: "/billing" },
-      { kind: "events", request: expect.any(Number), path: "/billing", before: null, type: null },
+      {
+        kind: "events",
+        request: expect.any(Number),
+        path: "/billing",
+        before: null,
+        after: null,
+        type: null,
+      },
     ]);
     sent.length = 0;
     beat();

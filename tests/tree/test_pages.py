@@ -42,6 +42,37 @@ async def test_page_of_a_type_looks_far_back_but_not_without_end(world: World, m
     assert 1 < page["before"] < await world.get_count("/orders") - 50
 
 
+async def test_page_after_an_offset_has_what_is_new(world: World) -> None:
+    stream = await world.get_stream("/orders")
+    known = await world.get_count("/orders")
+    await world.append("/orders", 3)
+    page = await read_page(stream, after=known)
+    assert [event["offset"] for event in page["events"]] == [known + 3, known + 2, known + 1]
+    assert page["before"] is None
+    page = await read_page(stream, after=known + 3)
+    assert (page["events"], page["before"]) == ([], None)
+    await world.append("/orders", 60)
+    page = await read_page(stream, after=known + 3)
+    assert len(page["events"]) == pages.PAGE
+    assert page["before"] == known + 63 - pages.PAGE + 1, "something is between"
+
+
+async def test_page_after_an_offset_the_stream_has_not_reached_begins_at_the_end(world: World) -> None:
+    page = await read_page(await world.get_stream("/orders"), after=1000)
+    assert len(page["events"]) == await world.get_count("/orders")
+
+
+async def test_page_of_a_type_after_an_offset_does_not_look_further_back(world: World) -> None:
+    stream = await world.get_stream("/orders")
+    await stream.append(Event(type="demo.rare"))
+    await world.append("/orders", 40)
+    known = await world.get_count("/orders")
+    rare = await stream.append(Event(type="demo.rare"))
+    page = await read_page(stream, after=known, event_type="demo.rare")
+    assert [event["offset"] for event in page["events"]] == [rare.offset]
+    assert page["before"] is None
+
+
 async def test_page_of_a_type_with_more_than_a_page_goes_on_where_it_ended(world: World) -> None:
     await world.append("/orders", 80)
     stream = await world.get_stream("/orders")

@@ -115,9 +115,12 @@ def test_page_and_request_for_one_have_the_fields_that_are_sent() -> None:
         "request": "number",
         "path": "string",
         "before": "number | null",
+        "after": "number | null",
         "type": "string | null",
     }
-    assert '{ kind: "events"; request: number; path: string; before: number | null; type: string | null }' in CHANNEL
+    asked = re.search(r'\| \{\s+kind: "events";(.*?)\}', CHANNEL, re.DOTALL)
+    assert asked
+    assert re.findall(r"(\w+):", asked[1]) == ["request", "path", "before", "after", "type"]
 
 
 def test_append_and_its_answer_have_the_fields_that_are_sent() -> None:

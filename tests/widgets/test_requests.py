@@ -16,7 +16,7 @@ from tests.widgets.conftest import FakeComm
 
 
 def _ask_page(request: int = 7, path: str = "/orders", **more: Any) -> dict[str, Any]:
-    return {"kind": "events", "request": request, "path": path, "before": None, "type": None, **more}
+    return {"kind": "events", "request": request, "path": path, "before": None, "after": None, "type": None, **more}
 
 
 def _ask_append(request: str = "k1", path: str = "/orders", **more: Any) -> dict[str, Any]:
@@ -154,7 +154,7 @@ async def test_request_that_takes_long_is_answered_by_an_error(monkeypatch: pyte
     monkeypatch.setattr(requests_module, "PATIENCE", 0.01)
     answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
     requests = Requests(StuckWay(), answers.put_nowait)
-    requests.begin_page(PageRequest(1, "/orders", None, None))
+    requests.begin_page(PageRequest(1, "/orders", None, None, None))
     requests.begin_append(AppendRequest("k", "/orders", "demo", None))
     page, appended = await answers.get(), await answers.get()
     assert "/orders were not read within" in page["error"]["message"]
@@ -166,7 +166,7 @@ async def test_request_that_is_under_way_is_not_begun_again() -> None:
     way = StuckWay()
     requests = Requests(way, lambda _message: None)
     for _ in range(3):
-        requests.begin_page(PageRequest(1, "/orders", None, None))
+        requests.begin_page(PageRequest(1, "/orders", None, None, None))
         requests.begin_append(AppendRequest("k", "/orders", "demo", None))
     await settle()
     assert way.asked == 2
@@ -177,10 +177,10 @@ async def test_many_pages_at_once_make_the_oldest_give_way_and_the_end_breaks_of
     way = StuckWay()
     requests = Requests(way, lambda _message: None)
     for request in range(6):
-        requests.begin_page(PageRequest(request, "/orders", None, None))
+        requests.begin_page(PageRequest(request, "/orders", None, None, None))
     await settle()
     assert len([task for task in asyncio.all_tasks() if "_send_page" in repr(task)]) == 4
-    requests.begin_page(PageRequest(0, "/orders", None, None))
+    requests.begin_page(PageRequest(0, "/orders", None, None, None))
     await settle()
     assert way.asked == 5, "the first two gave way before they had begun"
     requests.close()
