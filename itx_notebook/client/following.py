@@ -92,6 +92,8 @@ class Following:
         self._state: StreamState | None = None
         self._life: str | None = None
         self._has_begun = False
+        # In which it is subscribed now.
+        self._epoch: Epoch | None = None
         # The highest offset of the stream that a batch has told of.
         self._head = 0
         self._queue: deque[StreamEventBatch] = deque()
@@ -102,6 +104,11 @@ class Following:
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         # Whoever opened it may have gone before the answer came.
         self._opened.add_done_callback(lambda opened: opened.cancelled() or opened.exception())
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the stream delivers now. Not while the connection is away, nor before the stream agreed anew."""
+        return self._epoch is not None and self._epoch is self._connection.epoch and not self.closed.is_set()
 
     async def open(self) -> None:
         """Subscribe; returns when the stream has agreed. Raises what it says instead."""
@@ -172,6 +179,7 @@ class Following:
             subscription = await promise
             if life is not None:
                 self._life = _get_life(await life)
+            self._epoch = epoch
             if not self._opened.done():
                 await self._wait_for_first_batch(this)
                 self._opened.set_result(None)
@@ -179,6 +187,7 @@ class Following:
             if this.is_let_go and epoch.session.error is None:
                 await self._ask_why(subscription)
         finally:
+            self._epoch = None
             this.end()
             if life is not None:
                 life.cancel()

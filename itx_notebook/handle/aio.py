@@ -89,6 +89,11 @@ class AsyncSubscription:
         return self._subscription.closed.is_set()
 
     @property
+    def is_live(self) -> bool:
+        """Whether what is appended is delivered now. ``False`` once it is closed, and while a connection is away."""
+        return self._subscription.is_live
+
+    @property
     def error(self) -> BaseException | None:
         """What the callback raised, if that is why it was dropped; or that the stream was killed or reset."""
         return self._subscription.error
@@ -105,12 +110,14 @@ class AsyncSubscription:
         await self.unsubscribe()
 
     def __repr__(self) -> str:
-        return f"<AsyncSubscription to {self._path}, {describe_subscription(self.is_closed, self.error)}>"
+        return f"<AsyncSubscription to {self._path}, {describe_subscription(self)}>"
 
 
-def describe_subscription(is_closed: bool, error: BaseException | None) -> str:  # noqa: FBT001  # two facts, not options
+def describe_subscription(subscription: AsyncSubscription) -> str:
     """What a subscription's repr says of its health."""
-    return f"dropped: {error!r}" if error is not None else "closed" if is_closed else "live"
+    if subscription.error is not None:
+        return f"dropped: {subscription.error!r}"
+    return "closed" if subscription.is_closed else "live" if subscription.is_live else "reconnecting"
 
 
 class AsyncStream:

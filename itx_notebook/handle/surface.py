@@ -60,6 +60,11 @@ class SubscriptionSurface(Protocol):
         """Set when nothing more is delivered."""
         ...
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it is served now: not closed, and the way to the stream is there."""
+        ...
+
     async def unsubscribe(self) -> None:
         """Stop delivery."""
         ...

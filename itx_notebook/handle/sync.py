@@ -54,6 +54,11 @@ class Subscription(Face):
         return self.aio.is_closed
 
     @property
+    def is_live(self) -> bool:
+        """Whether what is appended is delivered now. ``False`` once it is closed, and while a connection is away."""
+        return self.aio.is_live
+
+    @property
     def error(self) -> BaseException | None:
         """What the callback raised, if that is why it was dropped; or that the stream was killed or reset."""
         return self.aio.error
@@ -70,7 +75,7 @@ class Subscription(Face):
         self.unsubscribe()
 
     def __repr__(self) -> str:
-        return f"<Subscription to {self._path}, {describe_subscription(self.is_closed, self.error)}>"
+        return f"<Subscription to {self._path}, {describe_subscription(self.aio)}>"
 
 
 class Stream(Face):

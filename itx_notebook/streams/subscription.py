@@ -146,6 +146,11 @@ class Subscription:
         self.is_busy = False
 
     @property
+    def is_live(self) -> bool:
+        """Whether it is served: its stream is in this process, so always until it is closed."""
+        return not self.closed.is_set()
+
+    @property
     def is_silent(self) -> bool:
         """Whether it leaves no presence facts in the stream."""
         return self._is_silent

@@ -70,6 +70,43 @@ class _Subscribed:
         await self._following.unsubscribe()
 
 
+async def test_opened_before_there_is_a_connection_it_waits_and_subscribes_once(peer: Peer, seen: Seen) -> None:
+    gate = asyncio.Event()
+    peer.place.outcomes = [OSError("not yet"), gate]
+    following, opening = await peer.follow(seen)
+    assert (opening.done(), following.is_live, peer.cursors) == (False, False, [])
+    await peer.clock.advance(0.5)
+    gate.set()
+    await settle()
+    await peer.send(batch(1, 2))
+    await opening
+    assert (following.is_live, peer.cursors, seen.offsets) == (True, [0], [1, 2])
+    following.end()
+
+
+async def test_says_at_once_that_it_is_not_live_and_again_when_it_is(
+    stream: RemoteStream, append: Any, seen: Seen, place: Place, clock: FakeClock
+) -> None:
+    await append("demo.a")
+    async with _subscribed(stream, seen, presence=False) as following:
+        assert following.is_live
+        gate = asyncio.Event()
+        place.outcomes = [gate]
+        await clock.advance(20)
+        place.pairs[-1][0]._transport.abort()
+        while place.pairs[-1][0].error is None:
+            assert following.is_live
+            await asyncio.sleep(0)
+        # Not a turn of the loop later.
+        assert not following.is_live
+        gate.set()
+        await settle()
+        assert following.is_live
+        await append("demo.b")
+        await seen.until_type("demo.b")
+    assert not following.is_live
+
+
 @pytest.mark.parametrize("after_offset", ["start", 2, "end"])
 @pytest.mark.parametrize("presence", [True, False])
 async def test_goes_on_where_it_was_after_a_reconnection(
@@ -153,6 +190,7 @@ class Peer:
         self.looks = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.clock = clock
         self.place = Place(lambda: PeerStream(self))
         self.connection = self.place.connect(clock)
 
