@@ -58,6 +58,31 @@ def test_events_when_a_stream_is_selected_are_shown_paged_and_followed(notebook:
     expect(pane).to_contain_text("44 events")
 
 
+def test_details_when_events_come_by_the_thousand_end_at_the_newest(notebook: OpenNotebook) -> None:
+    page = notebook(
+        ORDERS,
+        TREE,
+        """
+import time
+end = time.monotonic() + 4
+while time.monotonic() < end:
+    orders.append_batch([{"type": "demo.x", "payload": {"n": n}} for n in range(100)])
+print(orders.append("demo.last").offset)
+""",
+    )
+    page.run(1)
+    page.run(2)
+    pane = open_details(page)
+    expect(get_events(pane)).to_have_count(25)
+    page.run(3)
+    last = int(get_text(page, 3))
+    assert last > 1_000
+    expect(get_events(pane).first).to_contain_text(f"{last} demo.last")
+    expect(page.status).to_have_text("live")
+    pane.get_by_role("button", name="Older").click()
+    expect(get_events(pane).nth(25)).to_contain_text(f"{last - 25} demo.x")
+
+
 def test_following_when_paused_holds_still_and_counts_what_it_does_not_show(notebook: OpenNotebook) -> None:
     page = notebook(ORDERS, TREE, 'orders.append("demo.paid")')
     page.run(1)
@@ -240,6 +265,34 @@ def test_form_when_the_stream_is_paused_shows_the_refusal_and_tries_again(notebo
     page.run(4)
     form.get_by_role("button", name="Retry").click()
     expect(form.get_by_text("Appended as event 6.")).to_be_visible()
+
+
+def test_form_when_the_handle_may_not_append_says_so_and_loses_no_text(notebook: OpenNotebook) -> None:
+    page = notebook(
+        AGENTS,
+        TREE,
+        """
+from itx_notebook.doors.policy import AppendPolicy
+class Reader:
+    async def get_itx(self):
+        self.itx, self.streams = await browser._tree.get_itx(), self
+        return self
+    def get(self, path):
+        return self.itx.streams.get(path, policy=AppendPolicy(mode="none"))
+browser._requests._way = Reader()
+""",
+    )
+    for cell in (1, 2, 3):
+        page.run(cell)
+    pane = open_details(page)
+    expect(get_events(pane)).to_have_count(1)
+    form = pane.get_by_role("form")
+    form.get_by_role("combobox", name="Type of the event").fill("demo.paid")
+    form.get_by_role("textbox", name="Payload as JSON").fill("[1]")
+    form.get_by_role("button", name="Append").click()
+    expect(form.get_by_role("alert")).to_contain_text("Stream append policy rejected append to /orders.")
+    expect(form.get_by_role("combobox", name="Type of the event")).to_have_value("demo.paid")
+    expect(form.get_by_role("textbox", name="Payload as JSON")).to_have_value("[1]")
 
 
 def test_form_when_the_answer_is_lost_asks_again_and_the_event_is_there_once(notebook: OpenNotebook) -> None:

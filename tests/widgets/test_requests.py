@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from itx_notebook.doors import get_global_itx
+from itx_notebook.doors.policy import AppendPolicy
+from itx_notebook.handle.surface import ItxSurface
 from itx_notebook.notebook import NotebookItx
 from itx_notebook.testing.clock import settle
-from itx_notebook.types import UNSET
+from itx_notebook.types import ADMIN, UNSET
 from itx_notebook.widgets import StreamTreeBrowser
 from itx_notebook.widgets import requests as requests_module
 from itx_notebook.widgets.requests import AppendRequest, PageRequest, Requests
-from tests.support import get_refusal
+from tests.support import get_refusal, open_deployment
 from tests.widgets.conftest import FakeComm
 
 
@@ -148,6 +152,34 @@ class StuckWay:
     async def get_itx(self) -> Any:
         self.asked += 1
         await asyncio.get_running_loop().create_future()
+
+
+class ReadersWay:
+    """A way on which everything may be read and nothing appended."""
+
+    def __init__(self, itx: ItxSurface) -> None:
+        self.streams = self
+        self._itx = itx
+
+    async def get_itx(self) -> Any:
+        return self
+
+    def get(self, path: str) -> Any:
+        return cast("Any", self._itx.streams).get(path, policy=AppendPolicy(mode="none"))
+
+
+async def test_handle_that_may_not_append_is_told_so_in_the_form(home: Path) -> None:
+    answers: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+    async with open_deployment(home) as deployment:
+        await deployment.directory.create("demo")
+        itx = await get_global_itx(deployment, ADMIN).projects.get("demo")
+        requests = Requests(ReadersWay(itx), answers.put_nowait)
+        requests.begin_append(AppendRequest("k", "/orders", "demo", None))
+        answer = await answers.get()
+        assert (answer["offset"], answer["error"]["code"]) == (None, "FORBIDDEN")
+        assert answer["error"]["hint"]
+        requests.begin_page(PageRequest(1, "/orders", None, None, None))
+        assert (await answers.get())["error"] is None
 
 
 async def test_request_that_takes_long_is_answered_by_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
