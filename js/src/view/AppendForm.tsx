@@ -29,21 +29,22 @@ export function AppendForm({ store, path, id }: AppendFormProps): JSX.Element {
     wrong?.focus();
   };
   const pressed = (event: KeyboardEvent) => {
-    if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
+    const isCommand = event.ctrlKey || event.metaKey;
+    // A line break in the payload is one.
+    if (event.key !== "Enter" || (!isCommand && event.target !== typeField.current)) return;
     // In a notebook the same keys run the cell.
     event.preventDefault();
     event.stopPropagation();
-    submit();
+    // An event cannot be taken back: Enter alone only goes on from the type to the payload.
+    if (isCommand) submit();
+    else payloadField.current?.focus();
   };
 
   return (
     <form
       class="itx-append"
       aria-label={`Append to ${path}`}
-      onSubmit={(event) => {
-        event.preventDefault();
-        submit();
-      }}
+      onSubmit={(event) => event.preventDefault()}
       onKeyDown={pressed}
     >
       <div class="itx-append-line">

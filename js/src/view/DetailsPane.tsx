@@ -34,7 +34,7 @@ export function DetailsPane({ store, id }: DetailsPaneProps): JSX.Element | null
   };
   const copyEvent = (event: StreamEvent, form: "JSON" | "Python") =>
     copy(form === "JSON" ? writeJson(event, 2) : toAppend(path, event), `event ${event.offset} as ${form}`);
-  const shown = events.length === 1 ? "1 event" : `${events.length} events`;
+  const shown = describeCount(events.length);
   const close = () => {
     // Where the focus was before; it would otherwise go with the button.
     pane.current?.parentElement?.querySelector<HTMLElement>('[role="tree"]')?.focus({ preventScroll: true });
@@ -46,8 +46,7 @@ export function DetailsPane({ store, id }: DetailsPaneProps): JSX.Element | null
     <section ref={pane} class="itx-pane" aria-label={`Details of ${path}`}>
       <div class="itx-tools">
         <span class="itx-path">
-          {path}{" "}
-          <span class="itx-found">{count != null && (count === 1 ? "1 event" : `${count} events`)}</span>
+          {path} <span class="itx-found">{count != null && describeCount(count)}</span>
         </span>
         <Button className="itx-icon-button" label="Close details" onPress={close}>
           <CloseIcon />
@@ -98,6 +97,10 @@ export function DetailsPane({ store, id }: DetailsPaneProps): JSX.Element | null
       {!store.isReadOnly && <AppendForm store={store} path={path} id={id} />}
     </section>
   );
+}
+
+function describeCount(count: number): string {
+  return count === 1 ? "1 event" : `${count.toLocaleString("en")} events`;
 }
 
 /** Why what is shown is not what there is. */

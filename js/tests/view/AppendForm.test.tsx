@@ -83,6 +83,16 @@ it("appends at Ctrl+Enter and ⌘Enter, which the notebook does not get", async 
   }
 });
 
+it("goes from the type to the payload at Enter, and appends nothing by it", async () => {
+  const { type, field, form, appends } = await open();
+  await type(TYPE, "demo");
+  expect(press(field(TYPE), "Enter").defaultPrevented).toBe(true);
+  const submitted = new Event("submit", { bubbles: true, cancelable: true });
+  form()?.dispatchEvent(submitted);
+  expect(submitted.defaultPrevented).toBe(true);
+  expect([document.activeElement, appends()]).toEqual([field(PAYLOAD), []]);
+});
+
 it("shows the refusal with its remedy, loses nothing, and tries again", async () => {
   const { type, append, answer, appends, field, form } = await open();
   await type(TYPE, "demo");

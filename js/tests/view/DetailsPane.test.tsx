@@ -43,14 +43,31 @@ it("shows the events of the selected stream and unfolds them", async () => {
   const { el, answer, pane } = await open();
   expect(el.textContent).toContain("Loading…");
   const about = aboutOf({ metadata: { owner: "me" } });
-  await answer({ events: [EVENT, { ...EVENT, offset: 1, bytes: 9_000 }], about });
+  await answer({
+    events: [
+      { ...EVENT, metadata: {} },
+      { ...EVENT, offset: 1, bytes: 9_000 },
+    ],
+    about,
+  });
   expect(pane.textContent).not.toContain("payload");
   await unfold(pane);
   expect(pane.textContent).toContain("/agents/slack 12 events");
+  expect(pane.textContent).not.toContain("metadata: {}");
   expect(pane.textContent).toContain("2 demo.paid 2026-11-23");
   expect(pane.textContent).toContain("9000 bytes: too large to show. Read it with get_event(1).");
   expect(pane.textContent).toContain("payload: {1}n: [1]");
   expect(pane.textContent).toContain("metadata: {1}");
+});
+
+it("keeps the keys of everything in it from the notebook", async () => {
+  const { answer, pane, type } = await open();
+  await answer({ events: [EVENT], before: 2, about: aboutOf({ metadata: { owner: "me" } }) });
+  type("Only events of the type", "x");
+  await unfold(pane);
+  const focusable = [...pane.querySelectorAll("button, input, textarea, summary, [tabindex]")];
+  expect(focusable.length).toBeGreaterThan(10);
+  expect(focusable.filter((each) => each.getAttribute("data-lm-suppress-shortcuts") !== "true")).toEqual([]);
 });
 
 it("says what else there is to say of the stream", async () => {
