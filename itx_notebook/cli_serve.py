@@ -88,8 +88,10 @@ async def _serve(home: Path, settings: ServiceSettings, *, with_access_log: bool
             _set_up_logs(with_access=with_access_log)
             door = await LocalDoor.open(deployment, home)
             try:
+                # First: whoever reads that it serves may send one at once.
+                ended = _heed_signals(service)
                 _tell(f"Serving {home} at {service.server.url} (process {os.getpid()}).")
-                await _wait_for_end(service)
+                await ended.wait()
                 _tell("Ending: what is asked for is answered.")
             finally:
                 await door.close()
@@ -98,7 +100,8 @@ async def _serve(home: Path, settings: ServiceSettings, *, with_access_log: bool
     _tell("Ended.")
 
 
-async def _wait_for_end(service: Service) -> None:
+def _heed_signals(service: Service) -> asyncio.Event:
+    """Set when a signal asks for the end."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
 
@@ -109,16 +112,16 @@ async def _wait_for_end(service: Service) -> None:
 
     def reload() -> None:
         try:
-            service.reload_certificate()
+            was_read = service.reload_certificate()
         except ItxError as error:
             _tell(f"Error: {error.message}\n→ {error.remedy}")
         else:
-            _tell("The certificate was read again.")
+            _tell("The certificate was read again." if was_read else "Nothing to read again: there is no certificate.")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, number)
     loop.add_signal_handler(signal.SIGHUP, reload)
-    await ended.wait()
+    return ended
 
 
 def _read_secret(file: Path | None) -> str | None:

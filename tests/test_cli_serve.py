@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shlex
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
 from itx_notebook import capnweb as rpc
+from tests.capnweb.wires import get_client_tls
 from tests.test_cli_access import rows, run
 
 SECRET: Final = "a secret of the command line's tests"
@@ -27,7 +30,7 @@ class Served:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.said: list[str] = []
-        self.url = re.findall(r"ws://\S+", self.wait_for("Serving"))[0]
+        self.url = re.findall(r"wss?://\S+", self.wait_for("Serving"))[0]
 
     def wait_for(self, text: str) -> str:
         """The next line with `text` in it."""
@@ -156,3 +159,80 @@ def test_arguments_that_are_not_right_are_refused(
     result = run(home, "serve", *arguments)
     assert result.exit_code == status
     assert text in result.stderr
+
+
+# -- the examples of the page on serving -----------------------------------------------------------------------------
+
+PAGE: Final = (Path(__file__).parent.parent / "docs" / "serve.md").read_text(encoding="utf-8")
+CERTIFICATE: Final = Path(__file__).parent / "capnweb" / "localhost.pem"
+
+
+def get_example(language: str, containing: str) -> str:
+    """The block of the page in a language that has a text in it."""
+    (found,) = (block for block in re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL) if containing in block)
+    return str(found)
+
+
+def test_example_of_a_unit_starts_a_server_that_reloads_and_ends_in_time(home: Path, tmp_path: Path) -> None:
+    unit = dict(line.split("=", 1) for line in get_example("ini", "[Service]").splitlines() if "=" in line)
+    (tmp_path / "admin-secret").write_text(SECRET)
+    (tmp_path / "admin-secret").chmod(0o600)
+    program, home_option, _, *options = shlex.split(unit["ExecStart"].replace("%d", str(tmp_path)))
+    assert (program, home_option) == ("/opt/itx/bin/itx-notebook", "--home")
+    assert (unit["ExecReload"], options[0]) == ("/bin/kill -HUP $MAINPID", "serve")
+    with serve(home, *options[1:], secret=None) as served:
+        served.process.send_signal(signal.SIGHUP)
+        served.wait_for("there is no certificate")
+        assert served.end() == 0
+
+
+def test_example_of_tls_speaks_it_and_reads_the_files_again(home: Path, tmp_path: Path) -> None:
+    command = shlex.split(get_example("sh", "--tls-cert").strip())
+    assert command[:4] == ["itx-notebook", "serve", "--host", "0.0.0.0"]  # noqa: S104  # the page's
+    files = {"/etc/itx/fullchain.pem": tmp_path / "chain.pem", "/etc/itx/privkey.pem": tmp_path / "key.pem"}
+    for file in files.values():
+        file.write_bytes(CERTIFICATE.read_bytes())
+    options = [str(files.get(word, word)) for word in command[4:]]
+
+    async def describe(url: str, tls: ssl.SSLContext) -> str:
+        async with rpc.connect(f"{url}api/itx", headers=bearer(SECRET), ssl=tls) as itx:
+            return str((await itx.describe())["context"])
+
+    with serve(home, *options) as served:
+        assert "read along" not in "".join(served.said)
+        url = served.url.replace("127.0.0.1", "localhost")
+        assert asyncio.run(describe(url, get_client_tls())) == "global"
+        served.process.send_signal(signal.SIGHUP)
+        served.wait_for("The certificate was read again.")
+        files["/etc/itx/privkey.pem"].write_text("nonsense")
+        served.process.send_signal(signal.SIGHUP)
+        served.wait_for("cannot be used")
+        assert asyncio.run(describe(url, get_client_tls())) == "global"
+        assert served.end() == 0
+
+
+def test_example_of_a_hub_gives_each_user_a_token(home: Path) -> None:
+    class Settings:
+        """What JupyterHub calls `c`: sections come into being when they are named."""
+
+        def __getattr__(self, name: str) -> Any:
+            setattr(self, name, Settings())
+            return vars(self)[name]
+
+    for command in (("projects", "create", "shop"), ("users", "create", "ada"), ("users", "grant", "ada", "shop")):
+        run(home, *command)
+    names: dict[str, Any] = {"c": Settings()}
+    program = '["/opt/itx/bin/itx-notebook", "--home", "/var/lib/itx"]'
+    example = get_example("python", "jupyterhub_config.py")
+    assert program in example
+    here = [sys.executable, "-m", "itx_notebook.cli", "--home", str(home)]
+    exec(example.replace(program, repr(here)), names)  # noqa: S102  # our own page's
+    spawner: Any = Settings()
+    for user, has_token in (("ada", True), ("eve", False)):
+        spawner.user.name, spawner.environment = user, {}
+        asyncio.run(names["c"].Spawner.pre_spawn_hook(spawner))
+        assert list(spawner.environment) == (["ITX_TOKEN"] if has_token else [])
+    assert names["c"].Spawner.environment["ITX_PROJECT"] == "shop"
+    (token,) = rows(home, "tokens", "list")
+    assert (token["userId"], token["name"]) == ("ada", "hub")
+    assert token["expiresAt"] is not None

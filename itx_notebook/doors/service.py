@@ -89,10 +89,15 @@ class Service:
         self._tls = tls
         self._settings = settings
 
-    def reload_certificate(self) -> None:
-        """Read certificate and key again, for connections from now on. Raises ``ItxError`` and keeps the old ones."""
-        if self._tls is not None:
-            _load_certificate(self._tls, self._settings)
+    def reload_certificate(self) -> bool:
+        """Read certificate and key again, for connections from now on; ``False`` if there are none.
+
+        Raises ``ItxError``, and keeps the old ones.
+        """
+        if self._tls is None:
+            return False
+        _load_certificate(self._tls, self._settings)
+        return True
 
 
 @asynccontextmanager
