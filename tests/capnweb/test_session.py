@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -124,7 +125,13 @@ async def test_callbacks_drop_surplus_arguments(join: Joiner) -> None:
     await api.call(listener.hear_later, 1, 2, 3)
     await api.call(lambda *all: listener.heard.append(all), 1, 2, 3)
     await api.call(lambda: listener.heard.append("none"), 1, 2, 3)
-    assert listener.heard == [1, (1, "two"), (1, 2), (1, 2, 3), "none"]
+    await api.call(functools.partial(listener.hear), 4, 5)
+    await api.call(functools.partial(listener.hear_later, "bound"), 6, 7)
+    await api.call(functools.partial(listener.hear_later, two="bound"), 8, 9)
+    await api.call(functools.partial(listener.heard.append, "all bound"), 1)
+    await api.call(functools.partial(lambda *all: listener.heard.append(all), "open"), 1, 2)
+    assert listener.heard[:5] == [1, (1, "two"), (1, 2), (1, 2, 3), "none"]
+    assert listener.heard[5:] == [4, ("bound", 6), (8, "bound"), "all bound", ("open", 1, 2)]
 
 
 async def test_objects_names_are_not_exposed(join: Joiner) -> None:

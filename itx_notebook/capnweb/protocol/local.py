@@ -412,10 +412,14 @@ def _has_holes(values: list[Any]) -> bool:
 
 def _fit(callee: Callable[..., Any], values: list[Any], undefined: Any, *, keep_surplus: bool) -> list[Any]:
     """Leave arguments out that the callee does not take, and put its default, or `undefined`, in the place of none."""
-    if isinstance(callee, (types.FunctionType, types.MethodType)) and not _has_holes(values):
-        code = getattr(callee, "__code__", None)
+    function, bound = callee, 0
+    if isinstance(callee, functools.partial) and not callee.keywords:
+        # Asking for a signature takes longer than all the rest of a call.
+        function, bound = callee.func, len(callee.args)
+    if isinstance(function, (types.FunctionType, types.MethodType)) and not _has_holes(values):
+        code = getattr(function, "__code__", None)
         if code is not None:
-            room = code.co_argcount - isinstance(callee, types.MethodType)
+            room = max(0, code.co_argcount - isinstance(function, types.MethodType) - bound)
             return values if code.co_flags & _VARARGS or len(values) <= room else values[:room]
     try:
         parameters = list(inspect.signature(callee).parameters.values())
