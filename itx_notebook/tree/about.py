@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from itx_notebook._json import encode_json
 from itx_notebook.streams import CoreState, RuntimeState, core_type
 from itx_notebook.streams.processors import CircuitBreaker, get_configured_processor
 from itx_notebook.types import StreamEvent, StreamState
@@ -77,8 +78,8 @@ class About(msgspec.Struct, frozen=True):
         Of its first and newest event; ``None`` where there is none, or nobody told.
     paused : bool or None
         ``None``: this itx does not tell.
-    metadata : dict or None
-        ``None``: too large to be told.
+    metadata : str or None
+        As JSON, because a browser rounds large numbers; ``None``: too large to be told.
     processors, connections : list or None
         ``None``: this itx does not tell. At most :data:`MAX_LISTED` connections, of ``connection_count``.
     """
@@ -88,7 +89,7 @@ class About(msgspec.Struct, frozen=True):
     active_at: str | None
     paused: bool | None
     pause_reason: str | None
-    metadata: dict[str, Any] | None
+    metadata: str | None
     processors: list[AboutProcessor] | None
     connections: list[AboutConnection] | None
     connection_count: int
@@ -203,5 +204,6 @@ def _get_name(entry: Mapping[str, Any]) -> str | None:
     return name
 
 
-def _bound(metadata: dict[str, Any]) -> dict[str, Any] | None:
-    return metadata if len(msgspec.json.encode(metadata)) <= MAX_METADATA_BYTES else None
+def _bound(metadata: dict[str, Any]) -> str | None:
+    body = encode_json(metadata)
+    return body.decode() if len(body) <= MAX_METADATA_BYTES else None

@@ -137,8 +137,8 @@ export interface About {
   active_at: string | null;
   paused: boolean | null;
   pause_reason: string | null;
-  /** Null also where it is too large. */
-  metadata: Record<string, unknown> | null;
+  /** As JSON; null also where it is too large. */
+  metadata: string | null;
   processors: Processor[] | null;
   /** The first of them; `connection_count` says of how many. */
   connections: Presence[] | null;
@@ -364,7 +364,7 @@ const about = recordOf<About>({
   active_at: nullOr(text),
   paused: nullOr(flag),
   pause_reason: nullOr(text),
-  metadata: nullOr(object),
+  metadata: nullOr(text),
   processors: nullOr(
     listOf(
       recordOf<Processor>({

@@ -1,5 +1,6 @@
 import type { ComponentChildren, JSX } from "preact";
 import type { About, Presence, Processor, ProcessorState } from "../channel.ts";
+import { parseJson } from "../json.ts";
 import { formatMoment } from "../status.ts";
 import { Json } from "./Json.tsx";
 
@@ -46,9 +47,14 @@ export function StreamFacts({ about }: { about: About }): JSX.Element {
       {metadata === null && (
         <div class="itx-found">Its metadata is too large to show. Read it with get_state().metadata.</div>
       )}
-      {metadata && Object.keys(metadata).length > 0 && <Json name="metadata" value={metadata} />}
+      {metadata !== null && metadata !== "{}" && <Metadata json={metadata} />}
     </div>
   );
+}
+
+function Metadata({ json }: { json: string }): JSX.Element {
+  const parsed = parseJson(json);
+  return <Json name="metadata" value={parsed.fault === null ? parsed.value : json} />;
 }
 
 function Fold({ title, children }: { title: string; children: ComponentChildren }): JSX.Element {

@@ -55,7 +55,7 @@ export function aboutOf(more: Partial<About> = {}): About {
     active_at: null,
     paused: false,
     pause_reason: null,
-    metadata: {},
+    metadata: "{}",
     processors: [],
     connections: [],
     connection_count: 0,

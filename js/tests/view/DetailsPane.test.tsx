@@ -42,7 +42,7 @@ function unfold(within: Element): Promise<void> {
 it("shows the events of the selected stream and unfolds them", async () => {
   const { el, answer, pane } = await open();
   expect(el.textContent).toContain("Loading…");
-  const about = aboutOf({ metadata: { owner: "me" } });
+  const about = aboutOf({ metadata: '{"owner":9007199254740993}' });
   await answer({
     events: [
       { ...EVENT, metadata: {} },
@@ -57,12 +57,12 @@ it("shows the events of the selected stream and unfolds them", async () => {
   expect(pane.textContent).toContain("2 demo.paid 2026-11-23");
   expect(pane.textContent).toContain("9000 bytes: too large to show. Read it with get_event(1).");
   expect(pane.textContent).toContain("payload: {1}n: [1]");
-  expect(pane.textContent).toContain("metadata: {1}");
+  expect(pane.textContent).toContain("metadata: {1}owner: 9007199254740993");
 });
 
 it("keeps the keys of everything in it from the notebook", async () => {
   const { answer, pane, type } = await open();
-  await answer({ events: [EVENT], before: 2, about: aboutOf({ metadata: { owner: "me" } }) });
+  await answer({ events: [EVENT], before: 2, about: aboutOf({ metadata: '{"owner":9007199254740993}' }) });
   type("Only events of the type", "x");
   await unfold(pane);
   const focusable = [...pane.querySelectorAll("button, input, textarea, summary, [tabindex]")];
