@@ -98,11 +98,12 @@ class Studio:
             page.page.set_default_timeout(PATIENCE_MS)
             yield page
 
-    def take(self, page: NotebookPage, name: str) -> None:
-        """Photograph the tree, with no mouse over it and no focus in it."""
+    def take(self, page: NotebookPage, name: str, *, width: str = "640px") -> None:
+        """Photograph the tree in a given width, with no mouse over it and no focus in it."""
         page.page.mouse.move(0, 0)
         page.page.evaluate("() => document.activeElement?.blur()")
         panel = page.page.locator(".itx-panel").last
+        panel.evaluate("(panel, width) => { panel.parentElement.style.width = width }", width)
         panel.scroll_into_view_if_needed()
         panel.screenshot(path=FOLDER / f"{name}.png", animations="disabled")
         print(f"{name}.png", flush=True)
@@ -172,6 +173,14 @@ def expect_status(page: NotebookPage, text: str) -> None:
     expect(page.status).to_contain_text(text, timeout=PATIENCE_MS)
 
 
+def set_theme(page: NotebookPage, theme: str) -> None:
+    """Choose a theme of JupyterLab."""
+    from playwright.sync_api import expect
+
+    page.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", theme)
+    expect(page.page.locator("body")).to_have_attribute("data-jp-theme-name", theme)
+
+
 def take_light(studio: Studio) -> None:
     """A stream selected, its newest events below."""
     from playwright.sync_api import expect
@@ -190,15 +199,14 @@ def take_dark(studio: Studio) -> None:
 
     with studio.open(CONNECT + FILL, SHOW) as page:
         run_all(page, 1, 2)
-        page.page.evaluate(
-            "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
-        )
-        expect(page.page.locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Dark")
+        set_theme(page, "JupyterLab Dark")
         expect_status(page, "live")
         studio.take(page, "dark")
         page.page.get_by_role("button", name="Siblings of /agents/slack/ts-1718031600-000100").click()
         expect(page.page.get_by_role("listbox")).to_be_visible()
         page.page.screenshot(path=FOLDER / "dark-siblings.png")
+        # The server keeps it for whoever comes next.
+        set_theme(page, "JupyterLab Light")
 
 
 def take_narrow(studio: Studio) -> None:
@@ -206,9 +214,7 @@ def take_narrow(studio: Studio) -> None:
     with studio.open(CONNECT + FILL, SHOW) as page:
         run_all(page, 1, 2)
         expect_status(page, "live")
-        panel = page.page.locator(".itx-panel")
-        panel.evaluate("panel => { panel.parentElement.style.width = '280px' }")
-        studio.take(page, "narrow")
+        studio.take(page, "narrow", width="280px")
 
 
 def take_loading(studio: Studio) -> None:

@@ -38,7 +38,9 @@ COMPUTED = """panel => [panel, ...panel.querySelectorAll('*:not(option, svg *)')
         'letterSpacing', 'lineHeight', 'textTransform', 'fontStyle', 'fontSize', 'fontFamily', 'color',
         'backgroundColor', 'borderTopStyle', 'borderTopWidth', 'borderRadius', 'display', 'outlineStyle',
     ];
-    return [element.tagName, Math.round(x - origin.x), Math.round(y - origin.y), Math.round(width), Math.round(height),
+    const isDrawn = width + height > 0;
+    const box = isDrawn ? [x - origin.x, y - origin.y, width, height].map(Math.round) : [];
+    return [element.tagName, ...box,
         ...names.map(name => style[name])].join(' ');
 })"""
 SELECTORS = """() => [...document.styleSheets].flatMap(sheet => {

@@ -5,6 +5,7 @@ import { lowerBound } from "../rows.ts";
 import { ROW_HEIGHT, visibleRange } from "../window.ts";
 import { CheckIcon } from "./icons.tsx";
 import { isLetter } from "./keys.ts";
+import { Shortened } from "./Shortened.tsx";
 
 interface PathListProps {
   id: string;
@@ -90,6 +91,10 @@ export function PathList(props: PathListProps): JSX.Element {
       onKeyDown={pressed}
     >
       <div class="itx-rows" role="presentation" style={`height:${segments.length * ROW_HEIGHT}px`}>
+        {/* What stands absolutely gives a list no width. */}
+        <div class="itx-widest" aria-hidden="true">
+          {longestOf(segments)}
+        </div>
         {shown.map((index) => {
           const segment = segments[index] ?? "";
           return (
@@ -102,6 +107,7 @@ export function PathList(props: PathListProps): JSX.Element {
               style={`top:${index * ROW_HEIGHT}px`}
               role="option"
               aria-selected={segment === current}
+              aria-label={segment}
               aria-setsize={segments.length}
               aria-posinset={index + 1}
               data-active={index === active || undefined}
@@ -109,13 +115,20 @@ export function PathList(props: PathListProps): JSX.Element {
               onClick={() => onChoose(segment)}
             >
               <span class="itx-check">{segment === current && <CheckIcon />}</span>
-              <bdi class="itx-option-name">{segment}</bdi>
+              <span class="itx-label" aria-hidden="true">
+                <Shortened text={segment} />
+              </span>
             </div>
           );
         })}
       </div>
     </div>
   );
+}
+
+/** Of long lists those at the top: looking at all would cost more than it is worth. */
+function longestOf(segments: readonly string[]): string {
+  return segments.slice(0, 1_000).reduce((a, b) => (b.length > a.length ? b : a), "");
 }
 
 function placeOf(segments: readonly string[], segment: string): number {

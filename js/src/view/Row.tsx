@@ -10,11 +10,8 @@ import { formatMoment, formatTime } from "../status.ts";
 import type { TreeStore } from "../store.ts";
 import { Button } from "./Button.tsx";
 import { Chevron, PlusIcon, RefreshIcon } from "./icons.tsx";
+import { Shortened } from "./Shortened.tsx";
 import { Trouble } from "./Trouble.tsx";
-
-/** A label longer than this gives way in its middle, so that what tells siblings apart stays readable. */
-const MAX_WHOLE_LABEL = 12;
-const LABEL_TAIL = 14;
 
 interface RowProps {
   store: TreeStore;
@@ -80,7 +77,7 @@ export function Row(props: RowProps): JSX.Element {
         {progress && <span class="itx-progress">{progress}</span>}
         <span class="itx-gap" />
         {node?.active_at != null && (
-          <span class="itx-activity" title={`Last event ${formatMoment(node.active_at)}`}>
+          <span class="itx-activity" title={`Last event ${formatMoment(node.active_at)}`} aria-hidden="true">
             {store.canAsk
               ? formatAge(node.active_at, store.takenAt)
               : formatFixed(node.active_at, store.takenAt)}
@@ -210,25 +207,9 @@ interface LabelProps {
 
 function Label({ text, path, found, isPending }: LabelProps): JSX.Element {
   // Hidden from readers, who would hear the two halves as two words; the row's own name has it whole.
-  // By code points: a cut between surrogates would draw two broken characters.
-  const characters = Array.from(text);
-  const isLong = characters.length > MAX_WHOLE_LABEL;
-  const tail = Math.min(LABEL_TAIL, characters.length >> 1);
-  const cut = isLong ? characters.slice(0, -tail).join("").length : text.length;
-  const part = (begin: number, end: number) => {
-    const [from, to] = found ?? [0, 0];
-    const [first, last] = [Math.max(from, begin), Math.min(to, end)];
-    if (first >= last) return text.slice(begin, end);
-    return [
-      text.slice(begin, first),
-      <mark key="found">{text.slice(first, last)}</mark>,
-      text.slice(last, end),
-    ];
-  };
   return (
     <span class={isPending ? "itx-label itx-pending" : "itx-label"} title={path} aria-hidden="true">
-      <span class="itx-label-head">{part(0, cut)}</span>
-      {isLong && <span class="itx-label-tail">{part(cut, text.length)}</span>}
+      <Shortened text={text} found={found} />
     </span>
   );
 }
