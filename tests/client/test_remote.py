@@ -136,6 +136,31 @@ async def test_many_streams_and_operations_leave_nothing_in_the_tables(itx: Remo
     assert [each for each in gc.get_objects() if isinstance(each, Following) and each not in others] == []
 
 
+async def test_a_hundred_thousand_questions_to_streams_leave_both_tables_as_they_were(
+    itx: RemoteItx, place: Place
+) -> None:
+    streams = [itx.streams.get(f"/s{number}") for number in range(20)]
+
+    async def ask_all(times: int) -> None:
+        for _ in range(times):
+            await asyncio.gather(*(stream.get_state(presence=False) for stream in streams))
+
+    await ask_all(1)
+    near, far = place.pairs[-1]
+    await settle()
+    gc.collect()
+    before = near.stats(), far.stats()
+    for _ in range(10):
+        await ask_all(500)
+        await settle()
+        assert (near.stats(), far.stats()) == before
+    # A stream that nobody holds any more is given back.
+    del streams[:]
+    gc.collect()
+    await settle()
+    assert near.stats().imports <= before[0].imports - 20
+
+
 async def test_what_runs_where_the_engine_is_is_refused_with_the_way(itx: RemoteItx) -> None:
     error = get_refusal(lambda: itx.streams.register_processor(CircuitBreaker))
     assert (error.code, "enable_processor" in error.remedy) == ("BAD_REQUEST", True)

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -18,10 +19,12 @@ from itx_notebook.doors import Deployment
 from itx_notebook.doors.engine_rpc import EngineStreamTarget
 from itx_notebook.doors.targets import ItxTarget, ProjectsTarget, StreamsTarget, StreamTarget
 from itx_notebook.doors.v4 import ProjectTarget, RootTarget, SessionTarget, V4StreamTarget
+from itx_notebook.streams.storage import back_up_store
 from itx_notebook.types import ADMIN
 from tests.capnweb.wires import Recorder
 from tests.doors.cases import MEMBER, OTHER_ID, OTHER_SLUG, PROJECT_ID, STRANGER
 from tests.doors.doors import ADMIN_SECRET, Site, open_site
+from tests.support import open_deployment
 
 MESSAGE_MAX = 64 * 1024
 
@@ -240,6 +243,19 @@ async def test_session_that_is_not_signed_in_reaches_nothing(site: Site) -> None
                 await root[name]()
         with pytest.raises(rpc.RemoteError, match="missing or invalid auth"):
             await root.authenticate({"type": "bearer", "token": "x"}).projects.list()
+
+
+async def test_new_data_directory_and_its_backup_are_their_users_alone(tmp_path: Path) -> None:
+    async with open_deployment(tmp_path / "new") as deployment:
+        await deployment.people.create_user("ada")
+        back_up_store(tmp_path / "new", tmp_path / "copy")
+        for directory in ("new", "copy"):
+            assert (tmp_path / directory).stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / "new" / "access.key").stat().st_mode & 0o777 == 0o600
+    # One that was there is its owner's business.
+    (tmp_path / "old").mkdir(mode=0o755)
+    async with open_deployment(tmp_path / "old"):
+        assert (tmp_path / "old").stat().st_mode & 0o777 == 0o755
 
 
 async def test_event_that_claims_to_be_of_the_directory_changes_nobody(site: Site) -> None:

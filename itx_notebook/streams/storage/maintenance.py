@@ -73,7 +73,7 @@ def back_up_store(directory: Path, destination: Path, *, on_progress: Callable[[
         )
     with open_to_read(directory, _Copier) as store:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)
             store.copy_into(partial, None if on_progress is None else lambda: on_progress(_get_size(partial)))
             _sync(partial)

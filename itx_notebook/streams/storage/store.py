@@ -52,7 +52,8 @@ class Store:
         # A later change of the working directory must not move the store.
         directory = directory.absolute()
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            # A new one is its user's alone, whatever the umask: it will hold everything in plain text.
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise _unusable(directory, error) from error
         check_place(directory)
