@@ -1,6 +1,7 @@
 // Bundles each widget into one self-contained ES module and one stylesheet, where the Python package expects them.
 // anywidget stores the module once per widget in the notebook file, so size is a promise: `make lint` checks it.
 // The module is therefore stored packed, at half its size, behind the few lines that unpack it.
+import { createHash } from "node:crypto";
 import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { constants, deflateRawSync } from "node:zlib";
@@ -34,15 +35,20 @@ await build({ ...shared, entryPoints: { tree: "src/tree.css" }, outdir });
 
 /**
  * An ES module that exports the factory of `source`. It imports a blob, as anywidget itself does with the module it is
- * given, so it asks nothing of the page that a widget did not need already.
+ * given, so it asks nothing of the page that a widget did not need already. A page keeps what it once imported for
+ * ever, so the widgets of one page share what the first of them unpacked.
  */
 function pack(source) {
   const packed = deflateRawSync(source, { level: constants.Z_BEST_COMPRESSION }).toString("base64");
+  const name = `itx-notebook ${createHash("sha256").update(source).digest("base64url").slice(0, 16)}`;
   return `const packed="${packed}";
-export default async()=>{
+const shared=Symbol.for("${name}");
+const unpack=async()=>{
 const bytes=Uint8Array.from(atob(packed),c=>c.charCodeAt(0));
 const source=await new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"))).text();
 const url=URL.createObjectURL(new Blob([source],{type:"text/javascript"}));
-try{return(await import(/* webpackIgnore: true */url)).default()}finally{URL.revokeObjectURL(url)}};
+try{return await import(/* webpackIgnore: true */url)}finally{URL.revokeObjectURL(url)}};
+export default async()=>{
+try{return(await(globalThis[shared]??=unpack())).default()}catch(error){delete globalThis[shared];throw error}};
 `;
 }

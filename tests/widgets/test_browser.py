@@ -181,6 +181,27 @@ def test_resync_is_answered_by_the_whole_snapshot_with_the_current_number(itx: N
     assert snapshot["session"] == wire.opening["snapshot"]["session"]
 
 
+def test_resyncs_that_come_together_are_answered_by_one_snapshot_and_the_next_after_a_rest(
+    itx: NotebookItx, wire: FakeComm
+) -> None:
+    for _ in range(10):
+        wire.say({"kind": "resync", "have": 0})
+    assert len(wire.snapshots) == 1
+    itx.streams.get("/new").append("demo.hello")
+    _wait_for_child(wire, "/", "new")
+    wire.wait_for(lambda: len(wire.snapshots) == 2)
+    assert wire.snapshots[1]["seq"] >= wire.snapshots[0]["seq"]
+    on_io_loop(lambda: None)
+    assert len(wire.snapshots) == 2
+
+
+def test_heartbeat_tells_how_many_views_are_known(wire: FakeComm) -> None:
+    for page, count in (("a", 2), ("b", 1), ("b", None)):
+        wire.say({"kind": "views", "page": page, "count": count})
+    wire.say({"kind": "hello"})
+    assert wire.get_custom("heartbeat")[-1]["views"] == 2
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -199,6 +220,8 @@ def test_resync_is_answered_by_the_whole_snapshot_with_the_current_number(itx: N
         {"kind": "collapse", "path": {"a": 1}},
         {"kind": "filter", "text": 3},
         {"kind": "sort", "by": "colour"},
+        {"kind": "views", "page": "a"},
+        {"kind": "views", "page": 1, "count": 1},
         {"kind": "events", "path": "/"},
     ],
     ids=str,
