@@ -248,6 +248,7 @@ async def test_session_that_is_not_signed_in_reaches_nothing(site: Site) -> None
 async def test_new_data_directory_and_its_backup_are_their_users_alone(tmp_path: Path) -> None:
     async with open_deployment(tmp_path / "new") as deployment:
         await deployment.people.create_user("ada")
+        await deployment.people.create_token("ada")
         back_up_store(tmp_path / "new", tmp_path / "copy")
         for directory in ("new", "copy"):
             assert (tmp_path / directory).stat().st_mode & 0o777 == 0o700
