@@ -57,6 +57,10 @@ else
 	@ls tests/benchmarks/*.py | sed -E 's|.*/([a-z0-9_]+)\.py|  make bench NAME=\1|' | grep -v '=_'
 endif
 
+.PHONY: screenshots
+screenshots: setup ## photograph the tree in eight states into build/screenshots [DOCS=1: four into docs/images too]
+	$(PYTHON_BIN) scripts/screenshots.py $(if $(DOCS),--docs)
+
 .PHONY: fuzz
 fuzz: $(INSTALLED) ## attack Cap'n Web's machine: [FRAMES=1000000] [SEED=1], or ATHERIS=1 [ARGS=-max_total_time=60]
 ifdef ATHERIS

@@ -98,7 +98,7 @@ class Studio:
             page.page.set_default_timeout(PATIENCE_MS)
             yield page
 
-    def take(self, page: NotebookPage, name: str, *, width: str = "640px") -> None:
+    def take(self, page: NotebookPage, name: str, *, width: str = "600px") -> None:
         """Photograph the tree in a given width, with no mouse over it and no focus in it."""
         page.page.mouse.move(0, 0)
         page.page.evaluate("() => document.activeElement?.blur()")
@@ -189,7 +189,7 @@ def take_light(studio: Studio) -> None:
         run_all(page, 1, 2)
         expect_status(page, "live")
         expect(page.row("/orders").get_by_title("Last event")).to_be_visible()
-        page.page.locator("summary").get_by_text("tool.called").click()
+        expect(page.page.get_by_text("slack.reply").last).to_be_visible()
         studio.take(page, "light")
 
 
