@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from itx_notebook.notebook import NotebookItx
 from itx_notebook.widgets import StreamTreeBrowser
+from itx_notebook.widgets.creating import CreateRequest
 from tests.widgets.conftest import FakeComm
+from tests.widgets.test_contract import CHANNEL, parse_interface
 
 
 def _ask(wire: FakeComm, **request: Any) -> dict[str, Any]:
@@ -65,3 +68,10 @@ def test_path_when_looked_at_is_told_without_being_opened(wire: FakeComm) -> Non
     wire.say({"kind": "look", "path": None})
     wire.say({"kind": "look", "path": "no path"})
     wire.wait_for(lambda: wire.get_custom("error"))
+
+
+def test_request_and_answer_have_the_fields_that_the_front_end_knows(wire: FakeComm) -> None:
+    request = [field.name for field in msgspec.structs.fields(CreateRequest)]
+    assert request == ["request", "parent", "name"]
+    assert '{ kind: "create"; request: number; parent: string; name: string }' in CHANNEL
+    assert list(_ask(wire, request=1, parent="/", name="fresh")) == list(parse_interface("Created"))
