@@ -81,6 +81,29 @@ def test_server_when_told_to_end_says_goodbye_to_sessions_and_exits_well(home: P
     assert [row["slug"] for row in rows(home, "projects", "list")] == ["demo"]
 
 
+def test_server_when_told_to_end_amid_appends_answers_those_it_has_got(home: Path) -> None:
+    async def append(served: Served) -> tuple[list[int], int, list[Any]]:
+        session = await rpc.open_session(f"{served.url}api/itx", headers=bearer(SECRET))
+        await session.main.projects.create({"slug": "demo"})
+        stream = session.main.projects.get("demo").streams.get("/a")
+        batches: list[Any] = []
+        await stream.subscribe(batches.append, {"afterOffset": "start", "presence": False})
+        # They leave together, so whoever has answered the first has got them all.
+        appends = [asyncio.ensure_future(stream.append({"type": "demo.n", "payload": n})) for n in range(200)]
+        await appends[0]
+        served.process.send_signal(signal.SIGTERM)
+        events = await asyncio.gather(*appends)
+        code, _ = await session.wait_closed()
+        return [event["payload"] for event in events], code, [e["offset"] for b in batches for e in b["events"]]
+
+    with serve(home) as served:
+        payloads, code, offsets = asyncio.run(append(served))
+        assert (payloads, code, served.process.wait(20)) == (list(range(200)), 1001, 0)
+        # Who followed was sent them too, before it was told goodbye.
+        assert offsets == list(range(1, len(offsets) + 1))
+        assert len(offsets) >= 200
+
+
 def test_commands_beside_the_server_change_what_it_serves_at_once(home: Path) -> None:
     async def sign_in(url: str, token: str) -> str:
         async with rpc.connect(f"{url}api/itx/shop", headers=bearer(token)) as itx:

@@ -20,10 +20,11 @@ import pytest
 from itx_notebook._loop import run_blocking
 from itx_notebook.client import get_remote_loader, remote_loader
 from itx_notebook.client.destination import find_destination
+from itx_notebook.doors import get_server_itx
 from itx_notebook.errors import ItxConnectionError, ItxError
 from itx_notebook.notebook import NotebookItx, connect
 from itx_notebook.tree import LiveTree, Snapshot
-from itx_notebook.types import Project
+from itx_notebook.types import Principal, Project
 from tests.client.served import ADMIN_TOKEN, Served, serve_here
 from tests.support import close_engines, get_refusal, on_io_loop
 
@@ -85,6 +86,10 @@ def test_foreign_and_missing_projects_are_one_answer(served: Served, demo: Proje
     for name in ("private", "no-such-project", "default"):
         error = get_refusal(partial(connect, name, url=served.url, token="itx_member"))
         assert (error.code, error.message) == ("NOT_FOUND", f"Project {name} not found.")
+        # As a notebook shows it, it is what the door in the server's own process raises.
+        own = get_refusal(partial(get_server_itx, served.deployment, name, Principal.user("member")))
+        for face in (repr, str, vars, ItxError._render_traceback_):
+            assert face(error) == face(own)
 
 
 def test_handles_of_one_identity_share_a_socket_others_do_not(served: Served, demo: Project) -> None:
