@@ -303,7 +303,8 @@ class StreamTreeBrowser(anywidget.AnyWidget):
     def _send_snapshot(self) -> None:
         if self._is_connected and self.comm is not None:
             self._sent_seq = self._tree.seq
-            self.send_state("snapshot")
+            with contextlib.suppress(OSError, RuntimeError):
+                self.send_state("snapshot")
 
     def _answer_resync(self) -> None:
         """Send the whole tree: at once, or after a rest to all who have asked in the meantime."""

@@ -72,6 +72,21 @@ def test_view_when_made_late_has_what_came_before_and_outlives_the_first(noteboo
     expect(counts).to_have_text(["5"])
 
 
+def test_trees_when_fifty_are_shown_at_once_are_all_heard_and_hear(notebook: OpenNotebook) -> None:
+    page = notebook(
+        SETUP,
+        'for _ in range(50):\n    display(itx.tree(expand=["/orders"], height=100))',
+        'orders.append("demo.more")',
+    )
+    page.run(1)
+    page.run(2)
+    statuses = page.page.locator(".itx-header").get_by_role("status")
+    expect(statuses).to_have_text(["live"] * 50, timeout=30_000)
+    page.run(3)
+    counts = page.page.locator('[role=treeitem][data-path="/orders"] .itx-badge')
+    expect(counts).to_have_text(["4"] * 50, timeout=15_000)
+
+
 def test_page_when_reloaded_while_a_cell_runs_shows_the_state_of_now_once_it_has_ended(notebook: OpenNotebook) -> None:
     page = _open_tree(notebook, _append_later(5, after=1, until=8))
     page.save()
@@ -193,14 +208,14 @@ def test_kernel_when_restarted_is_said_to_be_gone_within_a_second(notebook: Open
 def _rewrite(page: NotebookPage, lab: LabServer, *, has_state: bool, is_trusted: bool) -> None:
     """Let the saved file be as without the setting that keeps widgets, or as somebody else's."""
     notary = NotebookNotary(data_dir=str(lab.data))
-    saved = nbformat.read(page.path, as_version=4)  # type: ignore[no-untyped-call]  # nbformat types it by halves
+    saved = nbformat.read(page.path, as_version=4)
     assert "widgets" in saved.metadata, "the front end saved no widget state"
     notary.unsign(saved)
     if not has_state:
         del saved.metadata["widgets"]
     if is_trusted:
         notary.sign(saved)
-    nbformat.write(saved, page.path)  # type: ignore[no-untyped-call]  # as above
+    nbformat.write(saved, page.path)
     notary.store.close()
 
 
