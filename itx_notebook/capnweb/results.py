@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
+from itx_notebook.capnweb.protocol.held import Meter
 from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy, Runtime
-from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload
+from itx_notebook.capnweb.protocol.payload import Allowance, deliver_payload, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.tables import ImportHook
 from itx_notebook.capnweb.runtime import AsyncioRuntime
@@ -46,7 +48,8 @@ class _Taker:
                 self.set_exception(error)
                 return
         if payload.promises:
-            deliver_payload(payload, functools.partial(self._delivered, payload))
+            # What is asked for here does not count as what the peer makes this side hold.
+            deliver_payload(payload, functools.partial(self._delivered, payload), Allowance(Meter(sys.maxsize)))
         else:
             self.set_result(payload.value)
 

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
+from itx_notebook.capnweb.protocol.held import Charge, Meter
 from itx_notebook.capnweb.protocol.hooks import Hook, Proxy
 from itx_notebook.capnweb.protocol.local import TargetHook
 
@@ -36,6 +37,8 @@ class AsyncioRuntime:
         The classes that applications see.
     max_running : int, optional
         How many may run at the same time; later ones wait. ``None``: as many as are made.
+    max_held_bytes : int, optional
+        How much may be held for the peer. ``None``: there is no peer.
     on_call_error : callable, optional
         Hears of each exception that leaves a callee.
     keeps_undefined : bool
@@ -49,12 +52,15 @@ class AsyncioRuntime:
         promise_type: type[Proxy],
         *,
         max_running: int | None = None,
+        max_held_bytes: int | None = None,
         on_call_error: CallErrorHandler | None = None,
         keeps_undefined: bool = False,
     ) -> None:
         self.keeps_undefined = keeps_undefined
         self.pending = 0
         self.resolving: list[Callable[[], None]] = []
+        self.held = Meter(max_held_bytes if max_held_bytes is not None else sys.maxsize)
+        self.charge: Charge | None = None
         self.stub_type = stub_type
         self.promise_type = promise_type
         self.loop = loop

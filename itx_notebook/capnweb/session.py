@@ -58,6 +58,7 @@ class Session:
             RpcStub,
             RpcPromise,
             max_running=options.limits.max_running_calls,
+            max_held_bytes=options.limits.max_held_bytes,
             on_call_error=options.on_call_error,
             keeps_undefined=options.keep_undefined,
         )

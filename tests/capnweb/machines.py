@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
+from itx_notebook.capnweb.protocol.held import Charge, Meter
 from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy
 from itx_notebook.capnweb.protocol.local import TargetHook
 from itx_notebook.capnweb.protocol.machine import Machine, Options
@@ -25,15 +27,19 @@ class InlineRuntime:
     ----------
     max_running : int
         How many calls may be under way; later ones wait.
+    max_held_bytes : int
+        How much may be held for the peer.
     """
 
-    def __init__(self, max_running: int = 1000) -> None:
+    def __init__(self, max_running: int = 1000, max_held_bytes: int = sys.maxsize) -> None:
         self.stub_type: type[Proxy] = RpcStub
         self.promise_type: type[Proxy] = RpcPromise
         self.keeps_undefined = False
         self.local = self
         self.pending = 0
         self.resolving: list[Callable[[], None]] = []
+        self.held = Meter(max_held_bytes)
+        self.charge: Charge | None = None
         self.referred: list[Any] = []
         """Every target and function a reference was made to, in order."""
         self.now = 0.0
@@ -213,7 +219,7 @@ def ask(promise: RpcStub) -> Outcome:
 def make_machine(main: Any = None, options: Options | None = None) -> Machine:
     """Return a machine on a runtime of its own."""
     chosen = options or Options()
-    runtime = InlineRuntime(chosen.limits.max_running_calls)
+    runtime = InlineRuntime(chosen.limits.max_running_calls, chosen.limits.max_held_bytes)
     return Machine(main, runtime=runtime, options=chosen, wake=lambda: None)
 
 

@@ -13,7 +13,6 @@ from itx_notebook.capnweb.protocol.flow import (
     MIN_BYTES,
     STARTUP_GROWTH,
     STEADY_GROWTH,
-    Meter,
     Parcel,
     Window,
 )
@@ -206,13 +205,3 @@ def test_window_keeps_a_greatest_size() -> None:
             window.acknowledged(parcel, now)
 
     assert window.size_bytes == MAX_BYTES
-
-
-def test_meter_counts_up_to_its_limit() -> None:
-    meter = Meter(10)
-
-    answers = [meter.add(6), meter.add(4), meter.add(1)]
-    meter.remove(11)
-
-    assert answers == [True, True, False]
-    assert meter.held_bytes == 0

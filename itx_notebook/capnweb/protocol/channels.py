@@ -25,6 +25,7 @@ from itx_notebook.capnweb.protocol.hooks import (
     Waiter,
 )
 from itx_notebook.capnweb.protocol.payload import deliver_payload
+from itx_notebook.capnweb.protocol.targets import describe_path
 from itx_notebook.capnweb.protocol.values import UNDEFINED
 
 __all__ = ["Channel", "OpaqueHook", "Pipe", "WriterHook", "Written"]
@@ -315,7 +316,7 @@ class WriterHook(OpaqueHook):
             return channel.close()
         if path == ("abort",):
             return channel.abort(_reason_in(args))
-        return ErrorHook(TypeError(f"'{'.'.join(map(str, path))}' is not a function."))
+        return ErrorHook(TypeError(f"{describe_path(path)} is not a function."))
 
     def dup(self) -> Hook:
         return ErrorHook(RpcDisposed()) if self._channel is None else WriterHook(self._channel)

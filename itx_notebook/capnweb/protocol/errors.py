@@ -250,6 +250,12 @@ def get_error_props(error: BaseException) -> dict[str, Any]:
     return props
 
 
+def forget_frames(error: Exception) -> Exception:
+    """Return `error` without what it keeps of where it was raised: errors are kept, and frames keep values."""
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
 def as_exception(value: Any) -> Exception:
     """Return `value` if it is an exception, else one that carries it."""
     return value if isinstance(value, Exception) else RemoteThrown(value)

@@ -129,7 +129,11 @@ class Evaluator:
         return self._payload(expressions)
 
     def _payload(self, value: Any) -> Payload:
-        return Payload(value, self.scope.runtime, stubs=self.stubs or None, promises=self.promises or None, owned=True)
+        runtime = self.scope.runtime
+        payload = Payload(value, runtime, stubs=self.stubs or None, promises=self.promises or None, owned=True)
+        if runtime.charge is not None:
+            payload.charges = [runtime.charge]
+        return payload
 
     def _dispose(self) -> None:
         for stub in self.stubs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-__all__ = ["INITIAL_BYTES", "MAX_BYTES", "MIN_BYTES", "Meter", "Parcel", "Window"]
+__all__ = ["INITIAL_BYTES", "MAX_BYTES", "MIN_BYTES", "Parcel", "Window"]
 
 INITIAL_BYTES: Final = 256 * 1024
 MIN_BYTES: Final = 64 * 1024
@@ -149,22 +149,3 @@ class Window:
             self.is_starting = self._full_rounds < STARTUP_ROUNDS
         self._round_start = now
         self._round_size = self.size_bytes
-
-
-class Meter:
-    """Counts what is held against a limit."""
-
-    __slots__ = ("held_bytes", "limit_bytes")
-
-    def __init__(self, limit_bytes: int) -> None:
-        self.limit_bytes = limit_bytes
-        self.held_bytes = 0
-
-    def add(self, size_bytes: int) -> bool:
-        """Count more; return whether that is still within the limit. It is counted either way."""
-        self.held_bytes += size_bytes
-        return self.held_bytes <= self.limit_bytes
-
-    def remove(self, size_bytes: int) -> None:
-        """Count less."""
-        self.held_bytes -= size_bytes

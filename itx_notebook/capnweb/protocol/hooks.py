@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any, ClassVar, Final, Protocol
 
+from itx_notebook.capnweb.protocol.held import Charge, Meter
 from itx_notebook.capnweb.protocol.limits import Budget, Limits
 from itx_notebook.capnweb.protocol.wire import decode, encode
 
@@ -82,6 +83,10 @@ class Runtime(Protocol):
     """How many results are still to come, wanted or not."""
     resolving: list[Callable[[], None]]
     """The results that are being delivered, the innermost last."""
+    held: Meter
+    """What the peer makes this side hold."""
+    charge: Charge | None
+    """Of the message being handled, if that is a long one: whatever has to keep a part of it keeps this."""
 
     @property
     def local(self) -> Runtime:
@@ -190,9 +195,14 @@ class Payload:
         The references in an owned payload.
     owned : bool
         Whether the references are the payload's own.
+
+    Attributes
+    ----------
+    charges : list of Charge or None
+        What the value counts, for as long as the payload is kept.
     """
 
-    __slots__ = ("delivery", "owned", "promises", "runtime", "stubs", "value")
+    __slots__ = ("charges", "delivery", "owned", "promises", "runtime", "stubs", "value")
 
     def __init__(
         self,
@@ -208,11 +218,13 @@ class Payload:
         self.stubs = stubs
         self.promises = promises
         self.owned = owned
+        self.charges: list[Charge] | None = None
         self.delivery: object = None
         # The delivery under way, if one is: whoever asks meanwhile is told by it.
 
     def dispose(self) -> None:
         """Give the references back. Repeating is harmless; a borrowed payload holds none."""
+        self.charges = self.delivery = None
         stubs, self.stubs = self.stubs, None
         if stubs:
             for stub in stubs:
@@ -252,9 +264,11 @@ class MapFunction:
     ----------
     cost : int
         As how many instructions one run counts.
+    charge : Charge or None
+        Of the message it came by.
     """
 
-    __slots__ = ("budget", "captures", "cost", "limits", "text")
+    __slots__ = ("budget", "captures", "charge", "cost", "limits", "text")
 
     def __init__(self, captures: list[Hook], instructions: list[Any], budget: Budget, limits: Limits) -> None:
         self.captures = captures
@@ -262,6 +276,7 @@ class MapFunction:
         self.cost = max(len(instructions), len(self.text) // _BYTES_OF_AN_INSTRUCTION)
         self.budget = budget
         self.limits = limits
+        self.charge: Charge | None = None
 
     @property
     def instructions(self) -> list[Any]:
@@ -364,10 +379,12 @@ class _LastWaiter:
 class ErrorHook(Hook):
     """A failure: whatever one does with it fails the same way."""
 
-    __slots__ = ("error",)
+    __slots__ = ("_charges", "error")
 
-    def __init__(self, error: Exception) -> None:
+    def __init__(self, error: Exception, charges: list[Charge] | None = None) -> None:
         self.error = error
+        # Of what the error may keep: its text names arguments, its frames hold them.
+        self._charges = charges
 
     def invoke(self, path: Path, values: list[Any]) -> Hook:
         return self

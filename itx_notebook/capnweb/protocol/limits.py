@@ -62,6 +62,15 @@ class Limits:
     max_blob_bytes: int = 128 * 1024 * 1024
     """Bytes of blobs that are arriving, all together. Beyond it the blob fails, and what waits for it."""
 
+    max_held_bytes: int = 128 * 1024 * 1024
+    """Bytes the peer may make this side hold, all together.
+
+    They are those of its messages for as long as anything of them is needed (calls that wait or run, values not given
+    back), of answers it has not given back, and of copies and results made out of them for it. The session ends when
+    messages or answers go beyond it; a call or a map that would is refused. Python's objects take several times the
+    bytes of the message they came by.
+    """
+
     outbound_high_bytes: int = 1024 * 1024
     """Unsent bytes above which ``Session.writable()`` waits …"""
 

@@ -12,7 +12,7 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
-from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError
+from itx_notebook.capnweb.protocol.errors import RpcDisposed, RpcError, forget_frames
 from itx_notebook.capnweb.protocol.hooks import (
     ErrorHook,
     Hook,
@@ -25,10 +25,10 @@ from itx_notebook.capnweb.protocol.hooks import (
     Runtime,
     Waiter,
 )
-from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, deliver_payload, hand_out, own_payload
+from itx_notebook.capnweb.protocol.payload import ATOMS, CALLABLES, deliver_payload, hand_out, is_light, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
 from itx_notebook.capnweb.protocol.running import run_map
-from itx_notebook.capnweb.protocol.targets import RpcTarget, take_step
+from itx_notebook.capnweb.protocol.targets import RpcTarget, describe_path, take_step
 from itx_notebook.capnweb.protocol.values import UNDEFINED
 
 __all__ = ["TargetHook", "ValueHook", "hook_from_result"]
@@ -155,14 +155,15 @@ class ValueHook(Hook):
 
     @property
     def is_borrowed(self) -> bool:
-        """Whether the application may still change the value."""
-        return not self.payload.owned and type(self.payload.value) not in ATOMS
+        """Whether the application may still change the value, or it was not counted yet."""
+        return not self.payload.owned and not is_light(self.payload.value)
 
     def settle(self) -> None:
         try:
             own_payload(self.payload)
         except (TypeError, ValueError) as error:
-            self._error = error
+            self._error = forget_frames(error)
+            self.payload = Payload(None, self.payload.runtime, owned=True)
 
     def invoke(self, path: Path, values: list[Any]) -> Hook:
         return self.call(path, Payload(values, self.payload.runtime.local))
@@ -184,7 +185,8 @@ class ValueHook(Hook):
             if not isinstance(found, (dict, list, tuple)):
                 return _get(found, path[index:], runtime)
             found = take_step(found, step)
-        return _get(found, (), runtime) if type(found) in ATOMS or isinstance(found, Proxy) else self._view(found)
+        # Long text is viewed too: it counts for as long as somebody refers to it, like what it is a part of.
+        return _get(found, (), runtime) if is_light(found) or isinstance(found, Proxy) else self._view(found)
 
     def _view(self, part: Any) -> Hook:
         if self._share is None:
@@ -284,7 +286,7 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
         return _start(callee, None, runtime).call((), args)
     if not isinstance(callee, CALLABLES):
         args.dispose()
-        return ErrorHook(TypeError(f"'{'.'.join(map(str, path))}' is not a function."))
+        return ErrorHook(TypeError(f"{describe_path(path)} is not a function."))
     # JavaScript ignores surplus arguments, and its libraries rely on it when they call back; a method keeps its arity.
     is_method = bool(path) and isinstance(callee, types.MethodType)
     try:
@@ -323,10 +325,8 @@ def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: P
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # whatever a method raises is the call's answer, a cancellation too
-        failure = _describe_bad_call(callee, _as_failure(error), path, values)
-        args.lose(failure)
-        runtime.call_failed(callee, failure)
-        return ErrorHook(failure)
+        # In no variable of this frame, which is one of the error's own: that would be a cycle, of the arguments too.
+        return _fail_now(_describe_bad_call(callee, _as_failure(error), path, values), args, runtime, callee)
     if type(result) in ATOMS:
         if args.stubs:
             args.dispose()
@@ -334,6 +334,20 @@ def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: P
     if inspect.isawaitable(result) and not isinstance(result, Proxy):
         return _start(result, args, runtime, callee)
     return _finish(result, args, runtime)
+
+
+def _fail_now(failure: Exception, args: Payload, runtime: Runtime, callee: Any) -> Hook:
+    hook = _fail(failure, args)
+    runtime.call_failed(callee, failure)
+    return hook
+
+
+def _fail(failure: Exception, args: Payload | None) -> Hook:
+    """Give the arguments back, and return the failure's hook."""
+    hook = ErrorHook(failure, None if args is None else args.charges)
+    if args is not None:
+        args.lose(failure)
+    return hook
 
 
 def _finish(result: Any, args: Payload | None, runtime: Runtime) -> Hook:
@@ -354,11 +368,8 @@ def _start(awaitable: Any, args: Payload | None, runtime: Runtime, callee: Any =
         if error is None:
             hook = _finish(result, args, runtime)
         else:
-            failure = _as_failure(error)
-            if args is not None:
-                args.lose(failure)
+            hook = _fail(_as_failure(error), args)
             runtime.call_failed(callee, error)
-            hook = ErrorHook(failure)
         if pending is None:
             outcome = hook
         else:
@@ -443,12 +454,12 @@ def _describe_bad_call(callee: Any, error: Exception, path: Path, values: list[A
     """Return `error`, or one that does not show our names if the arguments did not fit the callee at all."""
     traceback = error.__traceback__
     if isinstance(error, TypeError) and traceback is not None and traceback.tb_next is None:
-        name = ".".join(map(str, path)) or "the function"
+        name = describe_path(path or ("the function",))
         target = functools.partial(callee) if not isinstance(callee, CALLABLES) else callee
         try:
             inspect.signature(target).bind(*values)
         except TypeError as mismatch:
-            return TypeError(f"{name!r} cannot be called with {len(values)} argument(s): {mismatch}")
+            return TypeError(f"{name} cannot be called with {len(values)} argument(s): {mismatch}")
         except ValueError:
             return error
     return error

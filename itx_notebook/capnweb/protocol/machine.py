@@ -12,6 +12,7 @@ either, since JavaScript peers give back one reference however often they got it
 from __future__ import annotations
 
 import functools
+import gc
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -27,9 +28,10 @@ from itx_notebook.capnweb.protocol.errors import (
     RpcProtocolError,
     as_exception,
     describe_value,
+    forget_frames,
 )
 from itx_notebook.capnweb.protocol.evaluate import Evaluator, parse_id
-from itx_notebook.capnweb.protocol.flow import Meter
+from itx_notebook.capnweb.protocol.held import LEAST_BYTES, Charge, Meter
 from itx_notebook.capnweb.protocol.hooks import (
     ErrorHook,
     Hook,
@@ -62,6 +64,8 @@ _SCALARS: Final = frozenset({type(None), bool, str})
 _MANY: Final = 400
 """Messages in the outbox that are worth a write of their own, though more may come at once. With both ends on cores of
 their own a thousand calls in flight took 15 µs each when all were sent together, and 10 µs so."""
+_COLLECTED_PART: Final = 8
+"""Of what may be held: so much has to have come before cycles are collected for it again."""
 _SHUT_DOWN: Final = "RPC session was shut down by disposing the main stub"
 _CLOSE_CODE: Final = 3000
 """With which npm ``capnweb`` closes a WebSocket whose session has ended."""
@@ -176,6 +180,9 @@ class Machine:
         self._budget = Budget(self.limits.max_map_calls)
         # The message at hand; what the peer has sent into streams and nobody has read; what blobs have brought so far.
         self._message_bytes = 0
+        self._charged_bytes = 0
+        # Whether what is being evaluated answers a call of this side, whose affair it is then how much it is.
+        self._is_asked = False
         self._unread = Meter(self.limits.max_unread_bytes)
         self._unread_chunks = 0
         self._blobs = Meter(self.limits.max_blob_bytes)
@@ -224,8 +231,7 @@ class Machine:
             self.abort(RpcProtocolError("bad RPC message: Deserialization exceeded maximum allowed depth."))
         except RpcProtocolError as error:
             # It is kept as long as the session is; its frames would keep the message, and what was evaluated of it.
-            error.__traceback__ = error.__context__ = None
-            self.abort(error)
+            self.abort(forget_frames(error))
         except Exception as error:  # whatever goes wrong here ends this session and nothing else
             self.abort(error)
 
@@ -467,6 +473,7 @@ class Machine:
     def collect_blob(self, type_: str, readable: Readable) -> Hook:
         """Return the blob that `readable` brings, as a promise."""
         promise = PendingHook(self.runtime)
+        is_asked = self._is_asked
 
         async def collect() -> None:
             try:
@@ -474,21 +481,46 @@ class Machine:
             except Exception as error:  # whatever it is, who waits for the blob hears of it
                 promise.reject(error)
             else:
-                promise.resolve(ValueHook(Payload(blob, self.runtime)))
+                # It counts as soon as it is kept, unless it is somebody's here who asked for it.
+                promise.resolve(ValueHook(Payload(blob, self.runtime, owned=is_asked)))
 
         self.runtime.spawn(collect())
         return promise
 
     def make_map(self, captures: list[Hook], instructions: list[Any]) -> MapFunction:
         """Return a recorded function of the peer's; all of one message share a budget."""
-        return MapFunction(captures, instructions, self._budget, self.limits)
+        function = MapFunction(captures, instructions, self._budget, self.limits)
+        function.charge = self.runtime.charge
+        return function
+
+    def _charge_message(self) -> Charge | None:
+        """Count the message at hand, of which something is about to be held, if it is long enough to be counted."""
+        self._is_asked = False
+        if self._message_bytes < LEAST_BYTES:
+            return None
+        held = self.runtime.held
+        charge = Charge(held, self._message_bytes)
+        self._charged_bytes += self._message_bytes
+        if held.is_over and self._charged_bytes > held.limit_bytes // _COLLECTED_PART:
+            # A failure and the frames in its traceback are a cycle easily. Not for every message, though.
+            self._charged_bytes = 0
+            gc.collect()
+        if held.is_over:
+            raise self._say_full()
+        return charge
+
+    def _say_full(self) -> RpcProtocolError:
+        return RpcProtocolError(
+            f"The peer made this side hold more than {self.limits.max_held_bytes} bytes (max_held_bytes)."
+        )
 
     # Messages
 
     def _on_push(self, message: list[Any]) -> None:
         self._last_peer_call += 1
-        export_id = self._last_peer_call
-        hook = self._evaluate_push(message)
+        self._keep(self._last_peer_call, self._evaluate_push(message))
+
+    def _keep(self, export_id: int, hook: Hook) -> None:
         if self.error is not None:
             # What was called ended the session.
             hook.dispose()
@@ -504,9 +536,14 @@ class Machine:
         if self._budget.left != self.limits.max_map_calls:
             self._budget = Budget(self.limits.max_map_calls)
         expression = message[1]
-        if type(expression) is list and expression and expression[0] == "pipeline":
-            return Evaluator(self).evaluate_reference(expression, 0)
-        return _hook_of(Evaluator(self).evaluate(expression))
+        charge = self.runtime.charge = self._charge_message()
+        try:
+            # In no variable: a failure's traceback keeps this frame, which would make a cycle.
+            if type(expression) is list and expression and expression[0] == "pipeline":
+                return _counted(Evaluator(self).evaluate_reference(expression, 0), charge)
+            return _counted(_hook_of(Evaluator(self).evaluate(expression)), charge)
+        finally:
+            self.runtime.charge = None
 
     def _check_exports(self) -> None:
         if self._count_exports() > self.limits.max_exports:
@@ -545,6 +582,16 @@ class Machine:
         entry = self._find_import(message)
         value = message[2]
         kind = type(value)
+        if entry is not None and entry.id < 0:
+            # It was given unasked, and so is this.
+            self.runtime.charge = self._charge_message()
+            try:
+                hook = _hook_of(Evaluator(self).evaluate(value))
+            finally:
+                self.runtime.charge = None
+            self._settle_import(entry, hook)
+            return
+        self._is_asked = True
         if kind is list or kind is dict or kind is Records or (kind is int and not -_MAX <= value <= _MAX):
             hook = _hook_of(Evaluator(self).evaluate(value))
         else:
@@ -553,11 +600,12 @@ class Machine:
 
     def _on_reject(self, message: list[Any]) -> None:
         entry = self._find_import(message)
+        charge = self._charge_message() if entry is not None and entry.id < 0 else None
         payload = Evaluator(self).evaluate(message[2])
         if payload.stubs or payload.promises:
             payload.dispose()
             raise RpcProtocolError("bad RPC message: an error cannot carry references")
-        self._settle_import(entry, ErrorHook(as_exception(payload.value)))
+        self._settle_import(entry, ErrorHook(as_exception(payload.value), None if charge is None else [charge]))
 
     def _find_import(self, message: list[Any]) -> Import | None:
         if len(message) < 3:
@@ -673,8 +721,7 @@ class Machine:
         except Exception as error:  # an encoder of the application's may raise anything
             self.answer_error(export_id, entry, error)
             return
-        self.answered_bytes += len(message)
-        self._send(message)
+        self._send_answer(entry, message, is_new=not payload.owned)
         serializer.finish()
         self._answered(export_id, entry)
 
@@ -686,17 +733,26 @@ class Machine:
             except ValueError as error:
                 self.answer_error(export_id, entry, error)
                 return
-            self.answered_bytes += len(message)
-            self._send(message)
+            self._send_answer(entry, message)
             self._answered(export_id, entry)
 
     def answer_error(self, export_id: int, entry: Export, error: Exception) -> None:
         """Send a failure. References in its properties are left out: the peer could not give them back."""
         if self._awaits(export_id, entry):
             message = encode(["reject", export_id, encode_error(error, Serializer(self), 0, may_refer=False)])
-            self.answered_bytes += len(message)
-            self._send(message)
+            self._send_answer(entry, message)
             self._answered(export_id, entry)
+
+    def _send_answer(self, entry: Export, message: bytes, *, is_new: bool = True) -> None:
+        """Send a result or failure, and count what is held of it until it is given back, unless it counts already."""
+        size_bytes = len(message)
+        self.answered_bytes += size_bytes
+        self._send(message)
+        if size_bytes >= LEAST_BYTES and is_new:
+            entry.charge = Charge(self.runtime.held, size_bytes)
+            if self.runtime.held.is_over:
+                # Not here: somebody is being told his result.
+                self.runtime.post(lambda: self.abort(self._say_full()))
 
     def _awaits(self, export_id: int, entry: Export) -> bool:
         """Whether the peer still wants this answer, and has not been told more than it can have read meanwhile."""
@@ -797,6 +853,9 @@ class Machine:
             entry.settle(failed)
         for export in exports.values():
             export.hook.lose(error)
+        # The error is kept, and its traceback may come to keep this frame.
+        imports.clear()
+        exports.clear()
         self._fail_channels(error)
         idle, self._idle = self._idle, []
         for callback in idle:
@@ -820,6 +879,11 @@ def _hook_of(payload: Payload) -> Hook:
     if isinstance(value, Proxy) and value._is_promise:
         return value._hook
     return ValueHook(payload)
+
+
+def _counted(hook: Hook, charge: Charge | None) -> Hook:
+    """Let a failure count as the message does: it may quote it, and keep it."""
+    return ErrorHook(hook.error, [charge]) if charge is not None and type(hook) is ErrorHook else hook
 
 
 def _id_of(message: list[Any], length: int) -> int:

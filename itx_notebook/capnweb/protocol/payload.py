@@ -10,11 +10,22 @@ import types
 from collections.abc import Callable
 from typing import Any, Final
 
+from itx_notebook.capnweb.protocol.errors import forget_frames
+from itx_notebook.capnweb.protocol.held import LEAST_BYTES, REFERENCE_BYTES, Charge, Meter, weigh, weigh_container
 from itx_notebook.capnweb.protocol.hooks import Hook, Location, Payload, Proxy, Reader, Runtime, Waiter
 from itx_notebook.capnweb.protocol.targets import RpcTarget
 from itx_notebook.capnweb.protocol.values import Prepared
 
-__all__ = ["ATOMS", "CALLABLES", "Allowance", "deliver_payload", "hand_out", "own_payload", "take_reference"]
+__all__ = [
+    "ATOMS",
+    "CALLABLES",
+    "Allowance",
+    "deliver_payload",
+    "hand_out",
+    "is_light",
+    "own_payload",
+    "take_reference",
+]
 
 ATOMS: Final = frozenset({type(None), bool, int, float, str, bytes})
 """Types whose values hold no references and never change."""
@@ -36,6 +47,12 @@ _ITEMS_OF_A_PROMISE: Final = 50
 _TOO_DEEP: Final = "Serialization exceeded maximum allowed depth. (Does the message contain cycles?)"
 
 
+def is_light(value: Any) -> bool:
+    """Whether a value need be neither copied nor counted: it holds no references, never changes and is not long."""
+    kind = type(value)
+    return kind in ATOMS and ((kind is not str and kind is not bytes) or len(value) < LEAST_BYTES)
+
+
 def own_payload(payload: Payload, *, for_call: bool = False, allowance: Allowance | None = None) -> None:
     """Copy containers and duplicate references, so that nothing outside can change or dispose them.
 
@@ -50,15 +67,24 @@ def own_payload(payload: Payload, *, for_call: bool = False, allowance: Allowanc
     ------
     TypeError
         The value holds something that cannot be passed on.
+    ValueError
+        It is nested too deep, or is more than may be copied, or held for the peer.
     """
     if payload.owned:
         return
     payload.owned = True
-    if type(payload.value) in ATOMS:
+    if allowance is None and is_light(payload.value):
         return
     copier = _Copier(payload.runtime, for_call=for_call, allowance=allowance)
     try:
-        payload.value = copier.copy(payload.value, None, None, 0)
+        copy = copier.copy(payload.value, None, None, 0)
+        if allowance is not None:
+            allowance.charge.grow(copier.size_bytes)
+        elif copier.size_bytes >= LEAST_BYTES:
+            charge = Charge(payload.runtime.held, 0)
+            charge.grow(copier.size_bytes)
+            payload.charges = [charge]
+        payload.value = copy
     except RecursionError:
         copier.dispose()
         raise ValueError(_TOO_DEEP) from None
@@ -82,7 +108,12 @@ def deliver_payload(
     if isinstance(payload.delivery, _Delivery):
         payload.delivery.tell(done)
         return
-    delivery = payload.delivery = _Delivery(payload, len(promises), allowance or Allowance())
+    if allowance is None:
+        allowance = Allowance(payload.runtime.held)
+    if payload.charges is None:
+        payload.charges = []
+    payload.charges.append(allowance.charge)
+    delivery = payload.delivery = _Delivery(payload, len(promises), allowance)
     delivery.tell(done)
     for container, key, promise in promises:
         hook = promise._hook.get(promise._path) if promise._path else promise._hook
@@ -93,11 +124,17 @@ class Allowance:
     """How much promises may bring into one value.
 
     Promises bring values with promises in them, any of them twice: ``n`` messages could make a value of ``2**n`` items.
+
+    Attributes
+    ----------
+    charge : Charge
+        What the value has come to so far, text that is in it twice counted twice: it may have to be written.
     """
 
-    __slots__ = ("items", "levels")
+    __slots__ = ("charge", "items", "levels")
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Meter) -> None:
+        self.charge = Charge(meter, 0)
         self.items = MAX_DELIVERED_ITEMS
         self.levels = MAX_DELIVERED_LEVELS
 
@@ -132,7 +169,7 @@ class _Delivery:
             self.error = error
         if self.left == 0:
             if self.error is None:
-                self.payload.promises = None
+                self.payload.promises = self.payload.delivery = None
             waiting, self.waiting = self.waiting, []
             for done in waiting:
                 done(self.error)
@@ -159,7 +196,7 @@ class _Place(Reader):
             allowance.spend(_ITEMS_OF_A_PROMISE)
             own_payload(part, allowance=allowance)
         except (TypeError, ValueError) as error:
-            self.reject(error)
+            self.reject(forget_frames(error))
             return
         allowance.levels -= 1
         deliver_payload(part, functools.partial(self._put, part), allowance)
@@ -216,7 +253,7 @@ def take_reference(value: Any, runtime: Runtime, *, for_call: bool = False) -> H
 class _Copier:
     """Copies one value, collecting what it duplicates."""
 
-    __slots__ = ("allowance", "for_call", "promises", "runtime", "stubs")
+    __slots__ = ("allowance", "for_call", "promises", "runtime", "size_bytes", "stubs")
 
     def __init__(self, runtime: Runtime, *, for_call: bool, allowance: Allowance | None) -> None:
         self.runtime = runtime
@@ -224,6 +261,7 @@ class _Copier:
         self.for_call = for_call
         self.stubs: list[Proxy] = []
         self.promises: list[Location] = []
+        self.size_bytes = 0
 
     def dispose(self) -> None:
         for stub in self.stubs:
@@ -234,17 +272,20 @@ class _Copier:
     def copy(self, value: Any, container: Any, key: Any, depth: int) -> Any:
         kind = type(value)
         if kind in ATOMS:
+            self.size_bytes += weigh(value)
             return value
         if depth >= MAX_COPY_DEPTH:
             raise ValueError(_TOO_DEEP)
         if self.allowance is not None and (kind is list or kind is tuple or kind is dict):
             self.allowance.spend(len(value))
         if kind is list or kind is tuple:
+            self.size_bytes += weigh_container(value)
             items = [None] * len(value)
             for index, item in enumerate(value):
                 items[index] = item if type(item) in ATOMS else self.copy(item, items, index, depth + 1)
             return items
         if kind is dict:
+            self.size_bytes += weigh_container(value)
             members: dict[str, Any] = dict(value)
             for name, item in value.items():
                 if type(item) not in ATOMS:
@@ -260,9 +301,11 @@ class _Copier:
             return self._keep(take_reference(value, self.runtime, for_call=self.for_call))
         if kind is Prepared:
             return self.copy(value.value, container, key, depth)
+        self.size_bytes += weigh(value)
         return value
 
     def _keep(self, hook: Hook) -> Proxy:
         stub = self.runtime.stub_type(hook)
         self.stubs.append(stub)
+        self.size_bytes += REFERENCE_BYTES
         return stub

@@ -27,7 +27,7 @@ CANCELLED: Final = "RPC was canceled because the RpcPromise was disposed."
 class PendingHook(Hook):
     """A result that is not there yet: operations queue, and are delivered in order before anybody hears the value."""
 
-    __slots__ = ("_disposed", "_hook", "_outcome", "_queue", "_source", "_waiters", "runtime")
+    __slots__ = ("_charge", "_disposed", "_hook", "_outcome", "_queue", "_source", "_waiters", "runtime")
 
     def __init__(self, runtime: Runtime, source: PendingHook | None = None) -> None:
         self.runtime = runtime
@@ -39,6 +39,8 @@ class PendingHook(Hook):
         self._queue: deque[Callable[[Hook], None]] = deque()
         self._waiters: list[Waiter] = []
         self._disposed = False
+        # What is queued somewhere in order to become this: a call, a path, a map.
+        self._charge = runtime.charge
         runtime.pending += 1
 
     @property
@@ -89,6 +91,7 @@ class PendingHook(Hook):
             return
         self.runtime.resolving.pop()
         self._hook = hook
+        self._charge = None
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             hook.pull(waiter)

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from itx_notebook.capnweb.protocol.channels import Channel
 from itx_notebook.capnweb.protocol.errors import RpcError
-from itx_notebook.capnweb.protocol.flow import Meter
+from itx_notebook.capnweb.protocol.held import Meter
 from itx_notebook.capnweb.protocol.hooks import Runtime, Task
 from itx_notebook.capnweb.protocol.pipes import Blob, Readable, Sink, Source
 from itx_notebook.capnweb.protocol.writers import Writer

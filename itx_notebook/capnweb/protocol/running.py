@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from itx_notebook.capnweb.protocol.errors import RpcError, RpcProtocolError
+from itx_notebook.capnweb.protocol.errors import RpcError, RpcProtocolError, forget_frames
 from itx_notebook.capnweb.protocol.evaluate import Evaluator
+from itx_notebook.capnweb.protocol.held import RESULT_BYTES, Charge
 from itx_notebook.capnweb.protocol.hooks import ErrorHook, Hook, Location, MapFunction, Payload, Proxy, Reader, Runtime
 from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload
 from itx_notebook.capnweb.protocol.pending import PendingHook
@@ -53,18 +54,19 @@ class _Mapping(Reader):
         try:
             mapped = self._map(value)
         except Exception as error:  # whatever it is, it is the answer to this call alone
-            self._finish(ErrorHook(error))
+            self._finish(ErrorHook(forget_frames(error)))
         else:
             self._finish(self.hold(mapped))
 
     def _map(self, value: Any) -> Payload:
         if value is None or value is UNDEFINED:
             return Payload(value, self.runtime, owned=True)
-        outputs = _Outputs(self.runtime)
+        outputs = _Outputs(self.runtime, self.function.cost * RESULT_BYTES)
         try:
             if isinstance(value, (list, tuple)):
                 items: list[Any] = [None] * len(value)
                 for index in range(len(value)):
+                    outputs.count()
                     outputs.put(self._run(self.hook.get((index,))), items, index)
                 return outputs.payload(items)
             return self._run(self.hook.dup())
@@ -106,11 +108,13 @@ class _Mapping(Reader):
 
 
 class _Outputs:
-    """Joins the payloads of a list's elements into one."""
+    """Joins the payloads of a list's elements into one, each of which counts `size_bytes`."""
 
-    __slots__ = ("promises", "runtime", "stubs")
+    __slots__ = ("_charge", "_size_bytes", "promises", "runtime", "stubs")
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, size_bytes: int) -> None:
+        self._charge = Charge(runtime.held, 0)
+        self._size_bytes = size_bytes
         self.runtime = runtime
         self.stubs: list[Proxy] = []
         self.promises: list[Location] = []
@@ -121,8 +125,14 @@ class _Outputs:
         for container, key, promise in payload.promises or ():
             self.promises.append((items, index, promise) if container is None else (container, key, promise))
 
+    def count(self) -> None:
+        """Count the next one; raise ``ValueError`` if that is more than may be held."""
+        self._charge.grow(self._size_bytes)
+
     def payload(self, value: Any) -> Payload:
-        return Payload(value, self.runtime, stubs=self.stubs, promises=self.promises, owned=True)
+        payload = Payload(value, self.runtime, stubs=self.stubs, promises=self.promises, owned=True)
+        payload.charges = [self._charge]
+        return payload
 
 
 class _RunScope:

@@ -11,6 +11,7 @@ import functools
 from typing import Any, Protocol
 
 from itx_notebook.capnweb.protocol.errors import RpcDisposed
+from itx_notebook.capnweb.protocol.held import Charge
 from itx_notebook.capnweb.protocol.hooks import (
     ErrorHook,
     Hook,
@@ -78,12 +79,14 @@ class Keeper(Protocol):
 class Export:
     """An object the peer may refer to."""
 
-    __slots__ = ("hook", "is_pulled", "readable", "refcount", "unread_bytes")
+    __slots__ = ("charge", "hook", "is_pulled", "readable", "refcount", "unread_bytes")
 
     def __init__(self, hook: Hook) -> None:
         self.hook = hook
         self.refcount = 1
         self.is_pulled = False
+        self.charge: Charge | None = None
+        """Of a result that was sent, and is kept for what may still be asked of it."""
         self.unread_bytes = 0
         """Of what a ``stream`` message made: what it counts until it is answered, and forgotten."""
         self.readable: Readable | None = None

@@ -137,6 +137,16 @@ def _wire_name(exposing: list[type[RpcTarget]], attribute: str, naming: Naming) 
     return attribute
 
 
+_MOST_TOLD: Final = 200
+"""Characters of a peer's path that an error repeats. Errors are kept until the peer gives the call back."""
+
+
+def describe_path(path: tuple[str | int, ...]) -> str:
+    """Return a path for people, in quotes and not too long."""
+    text = ".".join(map(str, path))
+    return repr(text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}…")
+
+
 def take_step(value: Any, step: str | int) -> Any:
     """Return what `step` leads to from `value`: a bound method, a getter's result, an item, or ``UNDEFINED``.
 
@@ -155,7 +165,7 @@ def take_step(value: Any, step: str | int) -> Any:
     if isinstance(value, (list, tuple)):
         return value[step] if isinstance(step, int) and 0 <= step < len(value) else UNDEFINED
     if value is None or value is UNDEFINED:
-        raise TypeError(f"Cannot read {step!r} of {'null' if value is None else 'undefined'}.")
+        raise TypeError(f"Cannot read {describe_path((step,))} of {'null' if value is None else 'undefined'}.")
     return UNDEFINED
 
 

@@ -156,6 +156,12 @@ class Main(Watched):
     def nothing(self) -> None:
         return None
 
+    def nothing_of(self, value: Any) -> None:
+        return None
+
+    def repeat(self, count: int) -> str:
+        return "y" * min(count, 100_000)
+
     def fail(self, text: str = "failed") -> None:
         raise ValueError(text)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -189,6 +190,137 @@ def test_answers_that_all_hold_one_large_text(frames: list[Any]) -> None:
     growth = attack([TEXT, frames], ANSWERS)
     assert ended_by(growth, f"more than {4 * MB} bytes at once (max_outbound_bytes)")
     assert growth.peak < 4 * MB + 3 * MB + 1000 * ENTRY_BYTES
+
+
+HELD: Final = replace(_LIMITS, max_held_bytes=4 * MB)
+LONG: Final = "x" * 100_000
+
+
+def count_from(first: int, read: list[Any]) -> list[Any]:
+    """Return 100 times `read`, with each ``n`` in it replaced by a number that grows."""
+    return [json.loads(json.dumps(read).replace('"n"', str(n))) for n in range(first, first + 100)]
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [["push", LONG]] * 100,
+        [["push", {"a": LONG}]] * 100,
+        [["push", ["pipeline", 0, ["later"], [LONG]]]] * 100,
+        [["push", ["pipeline", 0, ["call"], [LONG]]]] * 100,
+        [["push", ["pipeline", 0, ["collect"], [["import", 0, ["later"], [LONG]]]]]] * 100,
+        [["push", ["pipeline", 0, ["later"], []]], *[["push", ["pipeline", 1, [LONG]]]] * 100],
+        [["push", ["pipeline", 0, ["later"], []]], *[["push", ["pipeline", 1, [], [LONG]]]] * 100],
+        [["push", ["pipeline", 0, ["later"], []]], *[["push", ["remap", 1, [], [], [LONG]]]] * 100],
+        count_from(1, [["push", ["pipeline", 0, ["later"], [LONG]]], ["release", "n", 1]]),
+        [["push", [[["promise", -n] for n in range(1, 101)]]], *[["resolve", -n, LONG] for n in range(1, 101)]],
+        [
+            ["push", [[["promise", -n] for n in range(1, 101)]]],
+            *[["reject", -n, ["error", "E", LONG]] for n in range(1, 101)],
+        ],
+        [["stream", ["pipeline", 0, ["collect"], [["import", 0, ["later"], [LONG]]]]]] * 100,
+    ],
+    ids=str,
+)
+def test_long_messages_that_something_still_needs(frames: list[Any]) -> None:
+    growth = attack(frames, HELD)
+    assert ended_by(growth, f"hold more than {4 * MB} bytes (max_held_bytes)")
+    # The frames of an error keep its message besides what was read of it; a map keeps its text.
+    assert growth.peak < 3 * 4 * MB
+
+
+def test_messages_that_nothing_needs_any_more_do_not_count() -> None:
+    growth = attack(
+        [
+            *[["push", ["pipeline", 0, ["nothing_of"], [LONG]]]] * 100,
+            *[["push", ["pipeline", 0, ["at_once"], [["import", 0, ["nothing_of"], [LONG]]]]]] * 100,
+        ],
+        HELD,
+    )
+    assert growth.machine.error is None
+    assert growth.peak < MB
+
+
+def test_errors_do_not_repeat_a_long_path() -> None:
+    growth = attack(
+        [
+            ["push", ["pipeline", 0, ["later"], [{}]]],
+            *[["push", ["pipeline", 1, [LONG], []]]] * 30,
+            *[["push", ["pipeline", 1, ["a", LONG]]]] * 5,
+        ],
+        HELD,
+    )
+    growth.watch.open_gates()
+    runtime_of(growth.machine).turn()
+    assert growth.machine.error is None
+    assert runtime_of(growth.machine).held.held_bytes < 10 * KB
+
+
+NUMBERS: Final = [["push", {"a": [list(range(1000, 3000))]}]]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ["push", ["pipeline", 0, ["echo"], [[[["pipeline", 1, ["a"]]] * 3]]]],
+        ["push", ["pipeline", 0, ["later"], [[[["pipeline", 1, ["a"]]] * 3]]]],
+        ["push", ["pipeline", 0, ["collect"], [["pipeline", 1, ["a"]], ["import", 0, ["later"], []], ["pipeline", 2]]]],
+        ["push", ["remap", 0, ["zoo", "list"], [["import", 0]], [["pipeline", -1, ["numbers"], [100]]]]],
+        ["push", ["remap", 1, ["a"], [], [{"a": [[0, 1, 2, 3]]}]]],
+        ["push", [[["pipeline", 0, ["numbers"], [100]]] * 20]],
+        ["push", ["pipeline", 0, ["zoo"]]],
+    ],
+    ids=str,
+)
+def test_copies_and_results_made_for_little(frame: list[Any]) -> None:
+    later = ["push", ["pipeline", 0, ["later"], []]]
+    growth = attack([*NUMBERS, later, *[frame] * 200], replace(HELD, max_map_calls=100_000))
+    assert runtime_of(growth.machine).held.held_bytes <= 5 * MB
+    assert growth.peak < 3 * 4 * MB
+
+
+def test_text_that_is_in_one_value_many_times_is_refused() -> None:
+    growth = attack(
+        [
+            ["push", {"a": LONG}],
+            ["push", ["pipeline", 0, ["echo"], [[[["pipeline", 1, ["a"]]] * 1000]]]],
+            ["pull", 2],
+        ],
+        HELD,
+    )
+    assert growth.machine.error is None
+    assert growth.answered < KB
+    assert growth.peak < 4 * MB
+
+
+@pytest.mark.parametrize("path", [["a"], ["b"], ["c"]])
+def test_a_part_that_outlives_the_whole(path: list[str]) -> None:
+    whole = ["push", {"a": LONG, "b": [list(range(1000, 11_000))], "c": {"d": LONG}}]
+    growth = attack(
+        [[whole, ["push", ["pipeline", 2 * n - 1, path]], ["release", 2 * n - 1, 1]] for n in range(1, 101)], HELD
+    )
+    assert ended_by(growth, f"hold more than {4 * MB} bytes (max_held_bytes)")
+
+
+def test_answers_that_are_never_given_back() -> None:
+    growth = attack(count_from(1, [["push", ["pipeline", 0, ["repeat"], [100_000]]], ["pull", "n"]]), HELD)
+    assert ended_by(growth, f"hold more than {4 * MB} bytes (max_held_bytes)")
+    assert growth.peak < 4 * MB + MB
+
+
+def test_blobs_that_are_never_given_back() -> None:
+    frames = [
+        [
+            ["pipe"],
+            ["push", ["blob", "", ["readable", 13 * n + 1]]],
+            *[["stream", ["pipeline", 13 * n + 1, ["write"], [["bytes", "eHh4" * 25_000]]]]] * 10,
+            ["stream", ["pipeline", 13 * n + 1, ["close"], []]],
+        ]
+        for n in range(20)
+    ]
+    growth = attack(frames, HELD)
+    assert ended_by(growth, f"hold more than {4 * MB} bytes (max_held_bytes)")
+    assert growth.peak < 2 * 4 * MB
 
 
 def test_a_chain_of_calls_on_a_result_that_comes() -> None:
