@@ -26,7 +26,7 @@ from itx_notebook.notebook import NotebookItx, connect
 from itx_notebook.tree import LiveTree, Snapshot
 from itx_notebook.types import Principal, Project
 from tests.client.served import ADMIN_TOKEN, Served, serve_here
-from tests.support import close_engines, get_refusal, on_io_loop
+from tests.support import OtherProcess, close_engines, get_refusal, on_io_loop
 
 
 @pytest.fixture
@@ -283,3 +283,36 @@ def test_a_place_in_a_project_stays_what_the_handle_is_asked_for_by(served: Serv
     for _ in range(2):
         assert connect(place, url=served.url, token=ADMIN_TOKEN).describe().context == place
     assert connect("demo", url=served.url, token=ADMIN_TOKEN).describe().context == demo.id
+
+
+FORK = """
+import os, sys, warnings
+import itx_notebook
+warnings.simplefilter("ignore")
+itx = itx_notebook.connect("demo", url=sys.argv[1], token=sys.argv[2])
+stream = itx.streams.get("/forked")
+seen = []
+subscription = stream.subscribe(lambda batch: seen.extend(event.type for event in batch.events), presence=False)
+stream.append("demo.before")
+child = os.fork()
+if child == 0:
+    # What was made before the fork works on, over a socket of the child's own.
+    stream.append("demo.child")
+    again = itx_notebook.connect("demo", url=sys.argv[1], token=sys.argv[2])
+    print([event.type for event in again.streams.get("/forked").read(presence=False)][-2:], flush=True)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert subscription.is_live
+stream.append("demo.after")
+stream.wait_for_event(event_types=["demo.after"], after_offset="start", presence=False)
+while seen[-1] != "demo.after":
+    stream.get_state(presence=False)
+print(seen[-3:], itx.link.state, flush=True)
+"""
+
+
+def test_after_a_fork_parent_and_child_go_on_over_sockets_of_their_own(served: Served, demo: Project) -> None:
+    process = OtherProcess(FORK, served.url, "itx_member")
+    assert process.hear() == "['demo.before', 'demo.child']"
+    assert process.hear() == "['demo.before', 'demo.child', 'demo.after'] live"
+    assert process.end() == 0
