@@ -88,8 +88,9 @@ async def test_an_event_of_twenty_megabytes_goes_both_ways(stream: RemoteStream)
 
 
 async def test_reading_that_fails_or_is_cancelled_leaves_no_request_behind(
-    stream: RemoteStream, place: Place, connection: Connection
+    stream: RemoteStream, place: Place, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(remote_module, "_WINDOW", 100)
     await fill(stream, 3000)
     near, _ = place.pairs[-1]
     gc.collect()
