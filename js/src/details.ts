@@ -13,6 +13,8 @@ export const PAGE_RETRY_MS = 3_000;
 export const PATIENCE_MS = 12_000;
 /** The least time between two pages of a stream that never rests. */
 export const FOLLOW_MS = 250;
+/** How often a stream is looked at of which the tree tells nothing: it lies elsewhere, or cannot be read. */
+export const POLL_MS = 2_000;
 /** Events kept at the most; older ones are asked for again. */
 export const MAX_EVENTS = 500;
 
@@ -149,7 +151,7 @@ export class Details {
     } else {
       this.#takeNewest(page, asked.after);
     }
-    this.#cancel = this.#seams.clock.after(FOLLOW_MS, () => this.#follow());
+    this.#cancel = this.#seams.clock.after(this.#count === null ? POLL_MS : FOLLOW_MS, () => this.#follow());
   }
 
   #isOtherLife({ about }: EventPage): boolean {
@@ -174,7 +176,8 @@ export class Details {
   }
 
   #follow(): void {
-    if (this.isFollowing && this.path !== null && !this.#asked && this.#seen !== this.#count) this.#ask(null);
+    const isNew = this.#count === null || this.#seen !== this.#count;
+    if (this.isFollowing && this.path !== null && !this.#asked && isNew) this.#ask(null);
   }
 
   #ask(before: number | null): void {

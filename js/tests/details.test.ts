@@ -1,6 +1,6 @@
 import { beforeEach, expect, it } from "vitest";
 import type { EventPage, Outgoing, StreamEvent } from "../src/channel.ts";
-import { Details, FOLLOW_MS, MAX_EVENTS, PAGE_RETRY_MS, PATIENCE_MS } from "../src/details.ts";
+import { Details, FOLLOW_MS, MAX_EVENTS, PAGE_RETRY_MS, PATIENCE_MS, POLL_MS } from "../src/details.ts";
 import { FakeClock } from "./helpers/FakeClock.ts";
 import { aboutOf, failure } from "./helpers/values.ts";
 
@@ -49,6 +49,7 @@ it("asks for the newest page, and for older ones from where it ended", () => {
 
 it("asks again for a page that was lost, and takes the answer once", () => {
   details.open("/a");
+  details.note(2);
   clock.advance(PAGE_RETRY_MS);
   expect(sent.length).toBe(2);
   expect(sent[1]).toEqual(sent[0]);
@@ -104,6 +105,20 @@ it("starts anew where the stream was erased, however long it is by now", () => {
   expect(sent.at(-1)).toMatchObject({ after: null });
   answer(8, 1, { about: aboutOf({ count: 8, created_at: "another life" }) });
   expect(offsets().length).toBe(8);
+});
+
+it("looks now and then at a stream of which the tree tells nothing, unless it is paused", () => {
+  details.open("/elsewhere");
+  answer(2, 1);
+  clock.advance(POLL_MS);
+  expect(sent.at(-1)).toMatchObject({ request: 2, after: 2 });
+  answer(3, 3);
+  expect(offsets()).toEqual([3, 2, 1]);
+  details.toggleFollowing();
+  clock.advance(3 * POLL_MS);
+  expect([sent.length, clock.pending]).toEqual([2, 0]);
+  details.toggleFollowing();
+  expect(sent.length).toBe(3);
 });
 
 it("counts what it does not show while it is paused, and catches up", () => {

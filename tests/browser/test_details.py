@@ -199,6 +199,20 @@ def test_selection_when_set_from_python_opens_the_details_and_closes_them(notebo
     expect(get_pane(page, "/agents/mail")).to_have_count(0)
 
 
+def test_details_when_the_stream_lies_outside_the_tree_are_followed_too(notebook: OpenNotebook) -> None:
+    page = notebook(
+        AGENTS,
+        'browser = itx.tree("/agents", select="/orders")\nbrowser',
+        'itx.streams.get("/orders").append("demo.x")',
+    )
+    page.run(1)
+    page.run(2)
+    pane = get_pane(page)
+    expect(get_events(pane)).to_have_count(1)
+    page.run(3)
+    expect(get_events(pane)).to_have_count(2, timeout=10_000)
+
+
 def test_details_when_the_page_is_reloaded_are_of_the_selection(notebook: OpenNotebook) -> None:
     page = notebook(AGENTS, TREE)
     page.run(1)
