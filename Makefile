@@ -126,7 +126,7 @@ lint-js: $(JS_INSTALLED)
 
 # The notebook file stores the module once per widget, and anywidget goes deaf if it is not ready in two seconds.
 lint-bundle: $(BUNDLE)
-	@bytes=$$(cat $(STATIC)/*.js $(STATIC)/*.css | wc -c); \
+	@bytes=$$(cat $(STATIC)/* | wc -c); \
 	echo "bundle: $$bytes of $(BUNDLE_MAX_BYTES) bytes"; \
 	[[ $$bytes -le $(BUNDLE_MAX_BYTES) ]] || { echo "The bundle is too large." >&2; exit 1; }
 

@@ -1,4 +1,4 @@
-// Bundles each widget into one self-contained ES module and one stylesheet, where the Python package expects them.
+// Bundles each widget, its styles included, into one self-contained ES module where the Python package expects it.
 // anywidget stores the module once per widget in the notebook file, so size is a promise: `make lint` checks it.
 // The module is therefore stored packed, at half its size, behind the few lines that unpack it.
 import { createHash } from "node:crypto";
@@ -16,6 +16,8 @@ mkdirSync(outdir, { recursive: true });
 
 const shared = { absWorkingDir: root, bundle: true, minify: true, target: "es2022", logLevel: "warning" };
 
+const styles = await build({ ...shared, entryPoints: ["src/tree.css"], write: false });
+
 const { outputFiles } = await build({
   ...shared,
   entryPoints: { tree: "src/tree.tsx" },
@@ -25,13 +27,13 @@ const { outputFiles } = await build({
   jsx: "automatic",
   jsxImportSource: "preact",
   legalComments: "none",
-  define: { "process.env.NODE_ENV": '"production"' },
+  define: {
+    "process.env.NODE_ENV": '"production"',
+    STYLES: JSON.stringify(styles.outputFiles[0].text.trim()),
+  },
   write: false,
 });
 for (const { path, text } of outputFiles) writeFileSync(path, pack(text));
-
-// The stylesheet is an entry of its own: anywidget hands it to the page beside the module, not through it.
-await build({ ...shared, entryPoints: { tree: "src/tree.css" }, outdir });
 
 /**
  * An ES module that exports the factory of `source`. It imports a blob, as anywidget itself does with the module it is

@@ -1,6 +1,7 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
+  define: { STYLES: '""' },
   test: {
     environment: "happy-dom",
     include: ["tests/**/*.test.{ts,tsx}"],

@@ -81,7 +81,6 @@ class StreamTreeBrowser(anywidget.AnyWidget):
     """
 
     _esm = _read_static("tree.js")
-    _css = _read_static("tree.css")
 
     snapshot = traitlets.Dict().tag(sync=True)
     height = traitlets.Int(_DEFAULT_HEIGHT, min=60).tag(sync=True)

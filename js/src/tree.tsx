@@ -6,6 +6,9 @@ import { type InitializeProps, listen, type Model, type RenderProps, releaseOnce
 import { TreeStore } from "./store.ts";
 import { TreePanel } from "./view/TreePanel.tsx";
 
+/** The stylesheet, put here by build.mjs. */
+declare const STYLES: string;
+
 /** Height of the list where the trait is none, in CSS pixels. */
 const DEFAULT_HEIGHT = 420;
 
@@ -39,7 +42,15 @@ export default () => {
       const shown = store;
       // Each model loads a module of its own, so a counter here would repeat the ids of its neighbour.
       const id = `itx-${Math.random().toString(36).slice(2, 10)}`;
-      const paint = () => draw(<TreePanel store={shown} height={heightOf(model)} id={id} />, el);
+      // The styles come with what they are for: into a shadow root as well, and never later than it.
+      const paint = () =>
+        draw(
+          <>
+            <style>{STYLES}</style>
+            <TreePanel store={shown} height={heightOf(model)} id={id} />
+          </>,
+          el,
+        );
       paint();
       const unlisten = listen(model, { "change:height": paint });
       const takeBack = shown.views.add();

@@ -253,13 +253,14 @@ def test_tree_in_a_shadow_root_opens_its_lists_there(notebook: OpenNotebook) -> 
     expect(page.status).to_have_text("live")
     page.page.evaluate(
         """() => {
-            const panel = document.querySelector('.itx-panel');
-            const host = panel.parentElement.appendChild(document.createElement('div'));
-            const root = host.attachShadow({ mode: 'open' });
-            // What is drawn into an element stays so wherever the element is.
-            root.append(panel);
+            const view = document.querySelector('.itx-panel').parentElement;
+            const host = document.createElement('div');
+            // What was drawn stays what it is wherever it is put.
+            host.attachShadow({ mode: 'open' }).append(...view.childNodes);
+            view.append(host);
         }"""
     )
+    expect(get_panel(page)).to_have_css("border-top-style", "solid")
     opener = page.page.get_by_role("button", name="Children of /", exact=True)
     opener.click()
     field = page.page.get_by_role("textbox", name="New child of /")

@@ -44,7 +44,7 @@ def check_contents(wheel: Path, sdist: Path) -> None:
         names = set(archive.namelist())
     roots = {name.split("/")[0] for name in names}
     assert {root for root in roots if not root.endswith(".dist-info")} == {"itx_notebook"}, roots
-    for wanted in ("py.typed", "widgets/static/tree.js", "widgets/static/tree.css"):
+    for wanted in ("py.typed", "widgets/static/tree.js"):
         assert f"itx_notebook/{wanted}" in names, f"{wanted} is not in {wheel.name}"
     with tarfile.open(sdist) as archive_:
         members = {name.partition("/")[2] for name in archive_.getnames()}
