@@ -69,7 +69,8 @@ class AsyncioRuntime:
         self._on_call_error = on_call_error
         self._running: set[asyncio.Future[Any]] = set()
         self._starting = 0
-        self._queue: deque[Callable[[], None]] = deque()
+        self._queue: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
+        self._ended: Exception | None = None
         self._spawned: set[asyncio.Task[None]] = set()
         self.wait_writable: Callable[[], Awaitable[None]] | None = None
         """How to wait while the connection takes no more; ``None`` where there is none."""
@@ -84,9 +85,22 @@ class AsyncioRuntime:
         """Whether the next call must queue."""
         return bool(self._starting or self._queue) or len(self._running) >= self._max_running
 
-    def enqueue(self, call: Callable[[], None]) -> None:
-        """Make `call` when those before it have begun, and there is room."""
-        self._queue.append(call)
+    def enqueue(self, call: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
+        """Make `call` when those before it have begun, and there is room; `give_up` if there is none at the end."""
+        self._queue.append((call, give_up))
+        if self._ended is not None:
+            self._drain()
+
+    def end(self, error: Exception) -> None:
+        """Begin no call any more that waits for room.
+
+        What runs goes on, like a method whose caller stopped waiting. If it waits for something that nothing but
+        itself refers to, nobody can ever wake it, and it is gone with the session, without asyncio's complaint.
+        """
+        self._ended = error
+        for task in (*self._running, *self._spawned):
+            _let_go_quietly(task)
+        self._drain()
 
     def refer(self, target: Any) -> Hook:
         """Return the first reference of a new count."""
@@ -99,6 +113,8 @@ class AsyncioRuntime:
             self._tell(task, done)
             return
         self._running.add(task)
+        if self._ended is not None:
+            _let_go_quietly(task)
         task.add_done_callback(lambda finished: self._finish(finished, done))
 
     def _begin(self, awaitable: Awaitable[Any]) -> asyncio.Future[Any]:
@@ -132,7 +148,11 @@ class AsyncioRuntime:
 
     def _drain(self) -> None:
         while self._queue and not self._starting and len(self._running) < self._max_running:
-            self._queue.popleft()()
+            call, _ = self._queue.popleft()
+            call()
+        while self._queue and self._ended is not None and not self._starting:
+            _, give_up = self._queue.popleft()
+            give_up(self._ended)
 
     def post(self, action: Callable[[], None]) -> None:
         """Do `action` in a later turn of the loop; from any thread, also while the interpreter ends."""
@@ -174,6 +194,12 @@ class AsyncioRuntime:
             self._on_call_error(callee, error)
         except Exception:
             _log.exception("on_call_error failed")
+
+
+def _let_go_quietly(task: asyncio.Future[Any]) -> None:
+    if isinstance(task, asyncio.Task):
+        # As asyncio's own gather does with what it made.
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # nothing public says so
 
 
 def _as_coroutine(awaitable: Awaitable[Any]) -> Coroutine[Any, Any, Any]:

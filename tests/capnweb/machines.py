@@ -46,7 +46,8 @@ class InlineRuntime:
         """What the clock shows."""
         self._max_running = max_running
         self._running = 0
-        self._queue: deque[Callable[[], None]] = deque()
+        self._queue: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
+        self._ended: Exception | None = None
         self._posted: list[Callable[[], None]] = []
         self._spawned: list[InlineTask] = []
 
@@ -54,8 +55,16 @@ class InlineRuntime:
     def is_backed_up(self) -> bool:
         return bool(self._queue) or self._running >= self._max_running
 
-    def enqueue(self, call: Callable[[], None]) -> None:
-        self._queue.append(call)
+    def enqueue(self, call: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
+        if self._ended is None:
+            self._queue.append((call, give_up))
+        else:
+            give_up(self._ended)
+
+    def end(self, error: Exception) -> None:
+        self._ended = error
+        while self._queue:
+            self._queue.popleft()[1](error)
 
     def refer(self, target: Any) -> Hook:
         self.referred.append(target)
@@ -109,7 +118,7 @@ class InlineRuntime:
             for action in posted:
                 action()
             while self._queue and self._running < self._max_running:
-                self._queue.popleft()()
+                self._queue.popleft()[0]()
 
 
 class Gate:

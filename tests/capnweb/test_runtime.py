@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -254,3 +256,86 @@ def test_each_loop_has_a_runtime_of_its_own() -> None:
         return get_runtime(rpc.RpcStub, rpc.RpcPromise)
 
     assert asyncio.run(get()) is not asyncio.run(get())
+
+
+# The end of the session
+
+
+class Slow(Api):
+    """its `wait_until_told` goes on when the test says so; what it was given says when it is given back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go_on = asyncio.Event()
+        self.done: list[Any] = []
+
+    async def wait_until_told(self, value: Any = None) -> None:
+        await self.may_go_on.wait()
+        self.done.append(value)
+
+    async def wait_for_nobody(self) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    @property
+    def value(self) -> int:
+        self.done.append("read")
+        return 1
+
+
+async def test_calls_that_wait_for_room_never_begin_once_the_session_has_ended() -> None:
+    class Given(rpc.RpcTarget):
+        def _rpc_dispose(self) -> None:
+            given_back.append(self)
+
+    given_back: list[Given] = []
+    api = Slow()
+    client, server = rpc.memory_pair(None, api, right_options=ONE_CALL)
+    main: Any = client.main
+    calls = [
+        main.wait_until_told("first"),
+        main.note("second"),
+        main.note(Given()),
+        main.value,
+        main.note(main.echo(1)),
+    ]
+    await turn()
+    await client.close()
+    await server.wait_closed()
+    await turn()
+    assert len(given_back) == 1
+    api.may_go_on.set()
+    await turn()
+    assert api.done == ["first"]
+    assert api.log == []
+    assert server.stats() == (0, 0)
+    assert len(calls) == 5
+
+
+async def test_calls_that_have_room_begin_although_the_session_ends_in_the_same_turn() -> None:
+    api = Slow()
+    client, server = rpc.memory_pair(None, api)
+    main: Any = client.main
+    calls = [main.note_later(1), main.note(2), main.note_later(3), main.note(4)]
+    await client.close()
+    await server.wait_closed()
+    await turn()
+    assert api.log == [1, 2, 3, 4]
+    assert len(calls) == 4
+
+
+async def test_a_method_that_waits_for_what_only_it_knows_is_gone_quietly(noise: list[Any]) -> None:
+    client, server = rpc.memory_pair(None, Slow())
+    waiting = [client.main.wait_for_nobody(), client.main.read_all(rpc.Readable(endless()))]
+    await turn()
+    await client.close()
+    await server.wait_closed()
+    del client, server, waiting
+    await turn()
+    gc.collect()
+    await turn()
+    assert noise == []
+
+
+async def endless() -> AsyncIterator[int]:
+    await asyncio.get_running_loop().create_future()
+    yield 1

@@ -96,8 +96,11 @@ class Runtime(Protocol):
     def is_backed_up(self) -> bool:
         """Whether earlier calls have not begun yet, so that the next one must queue behind them."""
 
-    def enqueue(self, call: Callable[[], None]) -> None:
-        """Make `call` after all that were queued or started before it."""
+    def enqueue(self, call: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
+        """Make `call` after all that were queued or started before it; or `give_up` if the session ends before."""
+
+    def end(self, error: Exception) -> None:
+        """Begin no call any more that waits for room: the session has ended, with `error`. What runs goes on."""
 
     def refer(self, target: Any) -> Hook:
         """Return the first reference of a new count to a target or callable."""

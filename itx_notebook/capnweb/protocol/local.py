@@ -264,7 +264,7 @@ def _call(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
             hook = ErrorHook(error)
         result.resolve(hook)
 
-    caller.enqueue(call)
+    caller.enqueue(call, functools.partial(_give_up, result, args))
     return result
 
 
@@ -303,7 +303,7 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
                 args.dispose()
                 result.reject(error)
             elif caller.is_backed_up:
-                caller.enqueue(run)
+                caller.enqueue(run, functools.partial(_give_up, result, args))
             else:
                 run()
 
@@ -334,6 +334,12 @@ def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: P
     if inspect.isawaitable(result) and not isinstance(result, Proxy):
         return _start(result, args, runtime, callee)
     return _finish(result, args, runtime)
+
+
+def _give_up(result: PendingHook, args: Payload, error: Exception) -> None:
+    """Answer a call that never begins."""
+    args.lose(error)
+    result.reject(error)
 
 
 def _fail_now(failure: Exception, args: Payload, runtime: Runtime, callee: Any) -> Hook:
@@ -391,7 +397,7 @@ def _as_failure(error: BaseException) -> Exception:
 def _get(value: Any, path: Path, runtime: Runtime) -> Hook:
     if path and runtime.is_backed_up and isinstance(value, RpcTarget):
         result = PendingHook(runtime)
-        runtime.enqueue(lambda: result.resolve(_get_now(value, path, runtime)))
+        runtime.enqueue(lambda: result.resolve(_get_now(value, path, runtime)), result.reject)
         return result
     return _get_now(value, path, runtime)
 

@@ -857,6 +857,7 @@ class Machine:
         imports.clear()
         exports.clear()
         self._fail_channels(error)
+        self.runtime.end(error)
         idle, self._idle = self._idle, []
         for callback in idle:
             callback()
