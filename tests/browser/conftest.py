@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.browser.lab import CHROMIUM_FLAGS, LabServer, NotebookPage, OpenNotebook, open_notebook, start_lab
+from tests.browser.lab import CHROMIUM_FLAGS, FrontEnd, LabServer, NotebookPage, OpenNotebook, open_notebook, start_lab
 
 
 @pytest.fixture(scope="session")
@@ -30,12 +30,20 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def notebook(lab: LabServer, browser: Browser, tmp_path: Path) -> Iterator[OpenNotebook]:
-    """``notebook(cell, …)`` opens a notebook with these cells, numbered from 1; cell 0 sets its data directory."""
+def notebook(
+    request: pytest.FixtureRequest, lab: LabServer, browser: Browser, tmp_path: Path
+) -> Iterator[OpenNotebook]:
+    """``notebook(cell, …)`` opens a notebook with these cells, numbered from 1; cell 0 sets its data directory.
+
+    In JupyterLab, or in the front end that is this fixture's parameter.
+    """
+    front_end: FrontEnd = getattr(request, "param", "lab")
     with ExitStack() as stack:
 
         def open_(*cells: str) -> NotebookPage:
-            opened: AbstractContextManager[NotebookPage] = open_notebook(lab, browser, tmp_path / "itx", list(cells))
+            opened: AbstractContextManager[NotebookPage] = open_notebook(
+                lab, browser, tmp_path / "itx", list(cells), front_end=front_end
+            )
             return stack.enter_context(opened)
 
         yield open_

@@ -70,10 +70,30 @@ _ESBUILD: Final = Path(__file__).parents[2] / "js" / "node_modules" / ".bin" / "
 _ANYWIDGET: Final = Path(sys.prefix) / "share" / "jupyter" / "nbextensions" / "anywidget" / "index.js"
 _START_TIMEOUT: Final = 60.0
 
-# As VS Code's "Dark+" and "Light+" give them to a notebook's outputs.
+# What VS Code's "Dark+" and "Light+" tell a notebook's outputs, as far as the tree asks for it.
 _VSCODE_COLOURS: Final = {
-    "dark": "--vscode-editor-background: #1e1e1e; --vscode-foreground: #cccccc;",
-    "light": "--vscode-editor-background: #ffffff; --vscode-foreground: #616161;",
+    "dark": {
+        "editor-background": "#1e1e1e",
+        "foreground": "#cccccc",
+        "descriptionForeground": "rgba(204, 204, 204, 0.7)",
+        "focusBorder": "#007fd4",
+        "errorForeground": "#f48771",
+        "editorWarning-foreground": "#cca700",
+        "testing-iconPassed": "#73c991",
+        "list-hoverBackground": "#2a2d2e",
+        "list-inactiveSelectionBackground": "#37373d",
+    },
+    "light": {
+        "editor-background": "#ffffff",
+        "foreground": "#616161",
+        "descriptionForeground": "#717171",
+        "focusBorder": "#0090f1",
+        "errorForeground": "#a1260d",
+        "editorWarning-foreground": "#bf8803",
+        "testing-iconPassed": "#388a34",
+        "list-hoverBackground": "#e8e8e8",
+        "list-inactiveSelectionBackground": "#e4e6f1",
+    },
 }
 _VSCODE_PAGE: Final = """<!doctype html>
 <html style="{colours}">
@@ -171,7 +191,8 @@ def _open_vscode(
     """Open a page that the Jupyter server itself serves, so that it may talk to it."""
     theme = "dark" if is_dark else "light"
     page_name = f"{uuid.uuid4().hex}.html"
-    (_build_vscode(lab) / page_name).write_text(_VSCODE_PAGE.format(theme=theme, colours=_VSCODE_COLOURS[theme]))
+    colours = " ".join(f"--vscode-{name}: {value};" for name, value in _VSCODE_COLOURS[theme].items())
+    (_build_vscode(lab) / page_name).write_text(_VSCODE_PAGE.format(theme=theme, colours=colours))
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     try:
         page = context.new_page()

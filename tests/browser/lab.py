@@ -139,13 +139,16 @@ class NotebookPage(TreePage):
     ----------
     home : Path
         The data directory of its kernel.
+    front_end : "lab" or "notebook"
+        What it is open in.
     """
 
-    def __init__(self, server: LabServer, page: Page, path: Path, home: Path) -> None:
+    def __init__(self, server: LabServer, page: Page, path: Path, home: Path, front_end: FrontEnd = "lab") -> None:
         super().__init__(page)
         self.server = server
         self.path = path
         self.home = home
+        self.front_end = front_end
 
     # -- running -----------------------------------------------------------------------------------------------------
 
@@ -283,7 +286,7 @@ def open_page(
     try:
         page = context.new_page()
         page.goto(server.get_url(path.name, front_end))
-        opened = NotebookPage(server, page, path, home)
+        opened = NotebookPage(server, page, path, home, front_end)
         opened.wait_until_open()
         yield opened
     finally:

@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.hosts import IPYKERNEL_6, MARIMO, NOTEBOOK, OLD_KERNEL, VSCODE, Host, open_host
 from tests.browser.lab import LabServer
+from tests.browser.test_access import get_violations
 from tests.browser.test_tree import AGENTS, TREE
 from tests.browser.tree_page import TreePage
 
@@ -117,6 +118,37 @@ def test_keys_when_pressed_walk_open_search_and_choose(open_in: OpenHost, host: 
     expect(page.row("/orders")).to_be_visible()
 
 
+@pytest.mark.parametrize("host", [NOTEBOOK, VSCODE, MARIMO], ids=str)
+def test_details_form_and_pop_ups_when_used_work_as_in_lab(open_in: OpenHost, host: Host) -> None:
+    page = open_in(host, AGENTS, TREE)
+    page.run(1)
+    page.run(2)
+    page.row("/orders").get_by_text("orders", exact=True).click()
+    pane = page.page.get_by_role("region", name="Details of /orders")
+    expect(pane.get_by_text("demo.hello")).to_be_visible()
+    form = pane.get_by_role("form", name="Append to /orders")
+    form.get_by_role("combobox", name="Type of the event").fill("demo.paid")
+    form.get_by_role("textbox", name="Payload as JSON").fill('{"who": "ada"}')
+    form.get_by_role("button", name="Append").click()
+    expect(form.get_by_text("Appended as event 4.")).to_be_visible()
+    page.expect_count("/orders", 4)
+    pane.get_by_text("demo.paid").first.click()
+    expect(pane.get_by_text('who: "ada"')).to_be_visible()
+    siblings, popup = page.page.get_by_role("button", name="Siblings of /orders"), page.page.get_by_role("dialog")
+    siblings.click()
+    expect(popup).to_be_visible()
+    page.status.click()
+    expect(popup).to_have_count(0)
+    siblings.click()
+    expect(popup).to_be_visible()
+    # Beside the notebook, far from the widget.
+    page.page.mouse.click(2, 450)
+    expect(popup).to_have_count(0)
+    siblings.click()
+    popup.get_by_role("option", name="agents").click()
+    expect(page.row("/agents")).to_have_attribute("aria-selected", "true")
+
+
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("host", [NOTEBOOK, VSCODE, MARIMO], ids=str)
 def test_colours_when_the_host_is_light_or_dark_are_its_own(open_in: OpenHost, host: Host, *, is_dark: bool) -> None:
@@ -130,6 +162,9 @@ def test_colours_when_the_host_is_light_or_dark_are_its_own(open_in: OpenHost, h
     assert (get_lightness(text) > 180) == is_dark
     # Of the list of orders the browser draws the pop-up, in light or dark as it is told.
     assert ("dark" in page.panel.evaluate("panel => getComputedStyle(panel).colorScheme")) == is_dark
+    page.row("/orders").get_by_text("orders", exact=True).click()
+    expect(page.page.get_by_role("region", name="Details of /orders").get_by_text("demo.hello")).to_be_visible()
+    assert get_violations(page) == []
 
 
 def test_old_kernel_when_asked_is_the_old_one(open_in: OpenHost) -> None:

@@ -18,6 +18,7 @@ for name in ("slack", "mail"):
 itx.streams.get("/orders").append("demo.hello")
 """
 TREE = "browser = itx.tree()\nbrowser"
+also_in_notebook_7 = pytest.mark.parametrize("notebook", ["lab", "notebook"], indirect=True)
 COUNT = 'itx.streams.get("/orders").get_state(presence=False).event_count'
 
 
@@ -174,6 +175,7 @@ def test_selection_when_clicked_is_readable_from_python(notebook: OpenNotebook) 
     page.run(3)
 
 
+@also_in_notebook_7
 def test_keys_when_typed_into_the_tree_leave_the_notebook_alone(notebook: OpenNotebook) -> None:
     page = notebook(AGENTS, TREE)
     page.run(1)
@@ -198,6 +200,7 @@ def test_arrows_when_pressed_walk_and_open_the_tree(notebook: OpenNotebook) -> N
     expect(page.row("/agents/mail")).to_have_attribute("aria-selected", "true")
 
 
+@also_in_notebook_7
 def test_page_when_reloaded_shows_the_state_of_now(notebook: OpenNotebook) -> None:
     page = notebook(AGENTS, TREE, 'itx.streams.get("/orders").append("x")')
     page.run(1)
@@ -223,6 +226,7 @@ def test_two_views_when_one_model_is_displayed_twice_show_the_same(notebook: Ope
     expect(page.page.locator('[role=treeitem][data-path="/orders"] .itx-badge')).to_have_count(2)
 
 
+@also_in_notebook_7
 def test_kernel_when_restarted_is_said_to_be_gone_and_the_way_back_is_the_cell(notebook: OpenNotebook) -> None:
     page = notebook(AGENTS, TREE)
     page.run(1)
