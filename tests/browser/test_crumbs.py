@@ -9,6 +9,7 @@ from playwright.sync_api import Locator, expect
 
 from tests.browser.lab import NotebookPage, OpenNotebook
 from tests.browser.test_access import get_violations
+from tests.browser.test_errors import DAMAGE, STREAMS
 from tests.browser.test_tree import AGENTS, TREE
 
 pytestmark = pytest.mark.browser
@@ -172,3 +173,40 @@ def test_crumbs_when_there_is_no_room_leave_out_the_middle(notebook: OpenNoteboo
     expect(page.row("/integrations/github")).to_have_attribute("aria-selected", "true")
     panel.evaluate("panel => { panel.parentElement.style.width = '' }")
     expect(bar.get_by_role("listitem")).to_have_text(everything[:3])
+
+
+def test_list_when_its_stream_cannot_be_read_says_so_and_tries_again(notebook: OpenNotebook) -> None:
+    page = notebook(STREAMS, DAMAGE, "itx = itx_notebook.connect()\nbrowser = itx.tree()\nbrowser")
+    for cell in (1, 2, 3):
+        page.run(cell)
+    row = page.row("/bad")
+    row.hover()
+    row.get_by_role("button", name="New child of /bad").click()
+    dialog = page.page.get_by_role("dialog", name="Children of /bad")
+    expect(dialog).to_contain_text("damaged", timeout=20_000)
+    dialog.get_by_role("button", name="Retry").click()
+    expect(dialog).to_contain_text("damaged")
+    press(page, "Escape")
+    expect(dialog).to_have_count(0)
+    expect(page.status).to_have_text("live")
+
+
+def test_axe_when_lists_are_open_in_the_dark_finds_nothing(notebook: OpenNotebook) -> None:
+    page = notebook(AGENTS, SELECTED)
+    page.run(1)
+    page.run(2)
+    page.page.evaluate(
+        "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' })"
+    )
+    expect(page.page.locator("body")).to_have_attribute("data-jp-theme-name", "JupyterLab Dark")
+    get_bar(page).get_by_role("button", name="Siblings of /agents/slack").click()
+    expect(page.page.get_by_role("listbox")).to_be_focused()
+    assert get_violations(page) == []
+    press(page, "Escape")
+    get_bar(page).get_by_role("button", name="Children of /agents/slack").click()
+    page.page.keyboard.type("No")
+    expect(page.page.get_by_text("Paths are in lower case.")).to_be_visible()
+    assert get_violations(page) == []
+    page.page.evaluate(
+        "() => window.jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Light' })"
+    )

@@ -177,7 +177,13 @@ function NewChild({ store, path, id, input, typed, onType, onCreated }: NewChild
             event.preventDefault();
           }}
         />
-        <Button className="itx-text-button" disabled={isWaiting || !store.canAsk} onPress={create}>
+        {/* Not disabled while it waits: what is, hears no keys, Escape least of all. */}
+        <Button
+          className="itx-text-button"
+          disabled={!store.canAsk}
+          aria={{ "aria-disabled": isWaiting }}
+          onPress={create}
+        >
           {isWaiting ? "Creating…" : "Create"}
         </Button>
       </div>

@@ -1,5 +1,6 @@
 import type { ComponentChildren, JSX, RefObject } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
+import { useKeptFocus } from "./useKeptFocus.ts";
 
 interface PopupProps {
   label: string;
@@ -52,6 +53,7 @@ export function Popup({ label, anchor, onClose, children }: PopupProps): JSX.Ele
       page.defaultView?.removeEventListener("resize", place);
     };
   }, [anchor]);
+  useKeptFocus(box);
   // What comes into it changes its size.
   useLayoutEffect(() => {
     if (box.current) placeBelow(box.current, anchor.current);
