@@ -342,7 +342,7 @@ class Echo(rpc.RpcTarget):
 
 @pytest.mark.parametrize(("depth", "fits"), [(3, True), (4, False)])
 def test_depth_goes_on_through_the_arguments_of_calls(depth: int, fits: bool) -> None:
-    machine = make_machine(Echo(), rpc.Options(limits=rpc.Limits(max_depth=4)))
+    machine = make_machine(Echo(), rpc.Options(limits=rpc.Limits(max_depth=6)))
     answers = says(machine, ["push", call_nested(depth)], ["pull", 1])
     if fits:
         assert answers == [["resolve", 1, 1]]

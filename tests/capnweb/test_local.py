@@ -475,3 +475,32 @@ async def test_async_getters_are_waited_for_on_the_way() -> None:
     for promise in (stub.sour, stub.sour.deeper, stub.sour.method(1)):
         with pytest.raises(ValueError, match="sour"):
             await promise
+
+
+async def test_a_target_that_a_path_only_leads_through_is_not_disposed(join: Joiner) -> None:
+    disposed: list[str] = []
+
+    class Log(rpc.RpcTarget):
+        def write(self, text: str) -> int:
+            return len(text)
+
+        def _rpc_dispose(self) -> None:
+            disposed.append("log")
+
+    class Main(rpc.RpcTarget):
+        def __init__(self) -> None:
+            self._log = Log()
+
+        @property
+        def log(self) -> Log:
+            return self._log
+
+    for api in (rpc.stub(Main()), join(Main()).api):
+        assert [await api.log.write("first"), await api.log.write("second")] == [5, 6]
+        await quiet()
+        assert disposed == []
+        async with api.log as log:
+            assert await log.write("third") == 5
+        await quiet()
+        assert disposed == ["log"]
+        disposed.clear()

@@ -254,7 +254,9 @@ class Evaluator:
         path = parse_path(expression[2])
         if length == 3:
             return hook.get(path) if path else hook.dup()
-        return call_hook(hook, path, Evaluator(self.scope).evaluate_arguments(expression[3], depth))
+        # A call within a call counts twice: it takes so many frames that Python's own limit would come before ours.
+        inside = depth + 1 if depth else depth
+        return call_hook(hook, path, Evaluator(self.scope).evaluate_arguments(expression[3], inside))
 
     def _remap(self, expression: list[Any]) -> Hook:
         _expect(expression, 5, 5)

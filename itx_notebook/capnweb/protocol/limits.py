@@ -26,7 +26,10 @@ class Limits:
     """Bytes of one message, received. The session ends beyond it."""
 
     max_depth: int = 256
-    """Lists, objects and calls within each other, in both directions. Received beyond it: the session ends."""
+    """Lists, objects and calls within each other, in both directions. Received beyond it: the session ends.
+
+    A call among the arguments of a call counts twice.
+    """
 
     max_bigint_digits: int = 16_384
     """Characters of one big integer with its sign, in both directions."""
