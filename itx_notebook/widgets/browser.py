@@ -25,6 +25,7 @@ from itx_notebook.errors import ItxError
 from itx_notebook.handle import AsyncItx, Itx, Stream
 from itx_notebook.streams import parse_stream_path
 from itx_notebook.tree import SORTS, LiveTree, make_node_error, render_html, render_page, render_text
+from itx_notebook.tree.packing import pack_snapshot
 from itx_notebook.widgets.cells import Execution, follow_cells, try_get_execution, unfollow_cells
 from itx_notebook.widgets.creating import Creations, parse_create_request
 from itx_notebook.widgets.lifetime import Lifetime
@@ -115,7 +116,7 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         """The synced traits, the snapshot always as of now: a reload, a save and a resync see the live tree."""
         if key is None or key == "snapshot" or (not isinstance(key, str) and "snapshot" in key):
             snapshot = self._tree.get_snapshot()
-            self._trait_values["snapshot"] = msgspec.to_builtins(snapshot)
+            self._trait_values["snapshot"] = pack_snapshot(snapshot)
         return super().get_state(key, drop_defaults)
 
     def __repr__(self) -> str:

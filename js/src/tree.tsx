@@ -3,6 +3,7 @@
 import { render as draw } from "preact";
 import { browserClock } from "./clock.ts";
 import { type InitializeProps, listen, type Model, type RenderProps, releaseOnce } from "./model.ts";
+import { pack, Queue, unpack } from "./packing.ts";
 import { TreeStore } from "./store.ts";
 import { TreePanel } from "./view/TreePanel.tsx";
 
@@ -17,20 +18,32 @@ export default () => {
 
   return {
     initialize({ model, signal }: InitializeProps) {
-      const opened = openStore(model);
+      const written = new WeakSet<object>();
+      const opened = openStore(model, written);
       store = opened;
+      // A large snapshot takes a moment to unpack, and the patches after it must wait for it.
+      const incoming = new Queue();
+      const load = () =>
+        incoming.put(() => {
+          const raw = model.get("snapshot");
+          // Writing the model reports a change as the kernel's own writing does.
+          return written.has(raw as object) ? undefined : loadSnapshot(opened, raw);
+        });
       const unlisten = listen(model, {
-        "change:snapshot": () => opened.load(model.get("snapshot")),
-        "msg:custom": (message) => opened.receive(message),
+        "change:snapshot": load,
+        "msg:custom": (message) => incoming.put(() => opened.receive(message)),
         "change:read_only": () => {
           opened.isReadOnly = model.get("read_only") === true;
         },
         comm_live_update: () => opened.doubt(),
       });
-      opened.open();
+      load();
+      let isOver = false;
+      incoming.put(() => !isOver && opened.open());
       const leave = () => opened.views.leave();
       window.addEventListener("pagehide", leave);
       return releaseOnce(signal, () => {
+        isOver = true;
         window.removeEventListener("pagehide", leave);
         unlisten();
         opened.close();
@@ -63,15 +76,33 @@ export default () => {
   };
 };
 
-function openStore(model: Model): TreeStore {
+/** Give the store what the model holds. What cannot be unpacked is told as what cannot be read. */
+function loadSnapshot(store: TreeStore, raw: unknown): unknown {
+  const unpacked = unpack(raw);
+  if (!(unpacked instanceof Promise)) return store.load(unpacked);
+  return unpacked.then(
+    (snapshot) => store.load(snapshot),
+    () => store.load(null),
+  );
+}
+
+/** The store of a model; what it writes there it adds to `written`. */
+function openStore(model: Model, written: WeakSet<object>): TreeStore {
+  // One after the other, so that the newest is written last.
+  const outgoing = new Queue();
+  const write = (snapshot: object): unknown => {
+    if (snapshot instanceof Promise) return snapshot.then(write);
+    written.add(snapshot);
+    model.set("snapshot", snapshot);
+    return undefined;
+  };
   const store = new TreeStore({
     clock: browserClock,
     // With the callbacks Jupyter shows a handler's traceback in its log; without them it shows it nowhere.
     send: (message) => model.send(message, model.widget_manager?.callbacks?.()),
     // Never followed by `save_changes`: the kernel knows its own tree.
-    save: (snapshot) => model.set("snapshot", snapshot),
+    save: (snapshot) => outgoing.put(() => write(pack(snapshot))),
   });
-  store.load(model.get("snapshot"));
   store.isReadOnly = model.get("read_only") === true;
   return store;
 }

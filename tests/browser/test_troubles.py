@@ -266,6 +266,68 @@ def test_notebook_when_opened_again_while_its_kernel_lives_is_live_without_saved
     page.wait_until_open()
 
 
+MANY: Final = """
+kind = "events.iterate.com/stream/child-stream-created"
+def name(parent, children):
+    itx.streams.get(parent).append_batch([{"type": kind, "payload": {"childPath": path}} for path in children])
+groups = [f"/group-{g:02}" for g in range(20)]
+name("/", groups)
+for group in groups:
+    name(group, [f"{group}/leaf-{n:05}" for n in range(2_000)])
+"""
+"""40,000 streams, as their parents name them."""
+
+
+def test_large_tree_when_saved_is_small_in_the_file_and_is_read_back(
+    notebook: OpenNotebook, lab: LabServer, browser: Browser
+) -> None:
+    page = notebook(
+        SETUP,
+        MANY,
+        "browser = itx.tree(expand=groups)\nbrowser",
+        'itx.streams.get("/group-00").append("x")',
+        'print(browser.get_state("snapshot")["snapshot"]["seq"])',
+    )
+    for cell in (1, 2, 3):
+        page.run(cell)
+    leaf = "/group-00/leaf-00001"
+    expect(page.row(leaf)).to_be_visible()
+    expect(page.status).to_have_text("live")
+    count = page.get_count("/group-00")
+    page.run(4)
+    page.expect_count("/group-00", count + 1)
+    page.run(5)
+    # What is saved is written once the tree has been quiet for a second: until it is what is seen.
+    page.page.evaluate(
+        f"""async seq => {{
+            {_MODEL}
+            const end = Date.now() + 20000;
+            while (model.get('snapshot').seq < seq) {{
+                if (Date.now() > end) throw new Error('the newest state was not written');
+                await new Promise(resolve => setTimeout(resolve, 50));
+            }}
+        }}""",
+        int(page.get_outputs(5)[0]["text"]),
+    )
+    page.save()
+    saved = nbformat.read(page.path, as_version=4)
+    states = saved.metadata["widgets"]["application/vnd.jupyter.widget-state+json"]["state"].values()
+    (state,) = [each for each in states if "snapshot" in each["state"]]
+    assert state["state"]["snapshot"]["nodes"] == {}
+    assert [buffer["path"] for buffer in state["buffers"]] == [["snapshot", "packed"]]
+    assert len(state["buffers"][0]["data"]) < 300_000
+    page.reload()
+    expect(page.row(leaf)).to_be_visible()
+    page.expect_count("/group-00", count + 1)
+    expect(page.status).to_have_text("live")
+    page.close_and_end_kernel()
+    with open_page(lab, browser, page.path, page.home) as reopened:
+        expect(reopened.row(leaf)).to_be_visible()
+        expect(reopened.status).to_contain_text("snapshot of", timeout=15_000)
+        reopened.expect_count("/group-00", count + 1)
+        reopened.close_and_end_kernel()
+
+
 # -- nothing is left behind ------------------------------------------------------------------------------------------
 
 MEASURE_KERNEL: Final = """
