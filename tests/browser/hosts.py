@@ -27,7 +27,7 @@ from playwright.sync_api import Browser, Page
 from tests.browser.lab import LabServer, get_free_port, open_notebook
 from tests.browser.tree_page import TreePage
 
-__all__ = ["IPYKERNEL_6", "MARIMO", "NOTEBOOK", "OLD_KERNEL", "VSCODE", "Host", "open_host"]
+__all__ = ["IPYKERNEL_6", "MARIMO", "NOTEBOOK", "OLD_KERNEL", "VSCODE", "Host", "MarimoPage", "open_host"]
 
 HostName = Literal["notebook", "ipykernel 6", "vscode", "marimo"]
 
@@ -242,6 +242,11 @@ class MarimoPage(TreePage):
     def is_busy(self) -> bool:
         """Whether the cell that was begun last still runs."""
         return self.page.get_by_text(self._end).count() == 0
+
+    def reload(self) -> None:
+        """Reload the page, in which then no cell has run."""
+        self._begun.clear()
+        self.page.reload()
 
     @property
     def _end(self) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.hosts import IPYKERNEL_6, MARIMO, NOTEBOOK, OLD_KERNEL, VSCODE, Host, open_host
+from tests.browser.hosts import IPYKERNEL_6, MARIMO, NOTEBOOK, OLD_KERNEL, VSCODE, Host, MarimoPage, open_host
 from tests.browser.lab import LabServer
 from tests.browser.test_access import get_violations
 from tests.browser.test_tree import AGENTS, TREE
@@ -170,3 +170,14 @@ def test_colours_when_the_host_is_light_or_dark_are_its_own(open_in: OpenHost, h
 def test_old_kernel_when_asked_is_the_old_one(open_in: OpenHost) -> None:
     page = open_in(IPYKERNEL_6, f"import ipykernel\nassert ipykernel.__version__ == {OLD_KERNEL!r}")
     page.run(1)
+
+
+def test_app_of_marimo_when_reloaded_begins_anew_on_the_same_streams(open_in: OpenHost) -> None:
+    page = open_in(MARIMO, AGENTS, 'browser = itx.tree(expand=["/orders"])\nbrowser')
+    assert isinstance(page, MarimoPage)
+    for count in (3, 4):
+        page.run(1)
+        page.run(2)
+        page.expect_count("/orders", count)
+        expect(page.status).to_have_text("live")
+        page.reload()
