@@ -1,7 +1,7 @@
-"""The tree and its cache: what a look costs when the answer is known, what an update costs, when the tree is painted.
+"""The tree: what a look costs when the answer is known, what an update costs, when it is painted, however large it is.
 
-Kernel side in process; the paint in a real JupyterLab, where a Chromium is found. Bytes are those of the comm message,
-as JSON.
+Kernel side in process; the paint in a real JupyterLab, where a Chromium is found (``_tree_page.py``). Bytes are those
+of the comm message, as JSON. A tree of n nodes has 100 open groups of n / 100 children.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from itx_notebook._clock import SystemClock
+from itx_notebook._loop import get_io_loop
 from itx_notebook.doors import Deployment, get_server_itx
 from itx_notebook.query import QueryClient, prefetch_itx_query, project_stream_state_query
 from itx_notebook.streams import core_type
@@ -31,48 +33,57 @@ from tests.benchmarks._harness import Benchmark, Case
 
 benchmark = Benchmark("tree")
 
-HITS = 20_000
-UPDATES = 5 if benchmark.is_quick else 15
+_T = TypeVar("_T")
+
+HITS: Final = 20_000
+UPDATES: Final = 5 if benchmark.is_quick else 15
+GROUPS: Final = 100
+STATIC: Final = Path(__file__).parents[2] / "itx_notebook" / "widgets" / "static"
+CHROMIUM: Final = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Bench:
-    """A project whose root has `size` children, on an engine of its own."""
+    """A project on an engine of its own, in a directory that goes with it."""
 
-    def __init__(self, deployment: Deployment, project: Any) -> None:
+    def __init__(self, home: Path, deployment: Deployment, project: Any) -> None:
+        self.home = home
         self.deployment = deployment
         self.project = project
         self.queries = QueryClient(SystemClock())
 
+    @classmethod
+    async def open(cls) -> Bench:
+        home = Path(tempfile.mkdtemp(prefix="itx-bench-"))
+        deployment = await Deployment.open(home)
+        return cls(home, deployment, await deployment.directory.create("bench"))
+
+    async def close(self) -> None:
+        await self.queries.close()
+        await self.deployment.close()
+        shutil.rmtree(self.home)
+
     async def get_itx(self, project: str) -> Any:
         return get_server_itx(self.deployment, project, ADMIN)
 
-    @property
-    def root(self) -> Any:
-        return self.deployment.engine.stream(self.project.id, "/")
-
-
-def with_bench(size: int, work: Callable[[Bench], Awaitable[float]]) -> Callable[[], float]:
-    async def measure(home: Path) -> float:
-        deployment = await Deployment.open(home)
-        bench = Bench(deployment, await deployment.directory.create("bench"))
+    async def name(self, parent: str, children: list[str]) -> None:
+        """Let a stream name children; they need not exist to be shown."""
         kind = core_type("child-stream-created")
-        names = [{"type": kind, "payload": {"childPath": f"/stream-{n:06}"}} for n in range(size)]
-        if names:
-            await bench.root.append_batch(names)
+        named = [{"type": kind, "payload": {"childPath": path}} for path in children]
+        await self.deployment.engine.stream(self.project.id, parent).append_batch(named)
+
+
+def with_bench(work: Callable[[Bench], Awaitable[float]]) -> Callable[[], float]:
+    async def measure() -> float:
+        bench = await Bench.open()
         try:
             return await work(bench)
         finally:
-            await bench.queries.close()
-            await deployment.close()
+            await bench.close()
 
     def run() -> float:
-        home = Path(tempfile.mkdtemp(prefix="itx-bench-"))
-        try:
-            # Playwright, once started, keeps a loop running in the main thread.
-            with ThreadPoolExecutor(1) as thread:
-                return thread.submit(asyncio.run, measure(home)).result()
-        finally:
-            shutil.rmtree(home)
+        # Playwright, once started, keeps a loop running in the main thread.
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, measure()).result()
 
     return run
 
@@ -106,98 +117,112 @@ async def hang(bench: Bench) -> float:
     return time.perf_counter() - started
 
 
-async def watch_updates(bench: Bench) -> tuple[list[int], list[float]]:
-    """Bytes of the patch for one append to the root, and milliseconds from the append's begin to the patch."""
-    tree = LiveTree(bench.project, queries=bench.queries, get_itx=bench.get_itx)
-    await tree.prefetch()
-    patches: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-    tree.subscribe(lambda seq, patch: patches.put_nowait({"kind": "patch", "seq": seq, **patch}))
-    tree.open()
-    sizes, delays = [], []
-    while True:
-        try:
-            await asyncio.wait_for(patches.get(), 0.2)
-        except TimeoutError:
-            break
-    for _ in range(UPDATES):
-        started = time.perf_counter()
-        await bench.root.append({"type": "x"})
-        patch = await patches.get()
-        delays.append((time.perf_counter() - started) * 1e3)
-        sizes.append(len(json.dumps(patch)))
-        # The next frame begins 40 ms after this one; wait for it, so that no delay holds the end of a frame.
-        await asyncio.sleep(0.05)
-    tree.close()
-    return sizes, delays
+class Followed:
+    """An open tree of many nodes on the I/O thread, all its groups expanded. Opened at the first use, then kept."""
+
+    def __init__(self, nodes: int) -> None:
+        self._leaves = nodes // GROUPS
+        self._patches: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._held_up = 0.0
+
+    def get_bytes(self) -> float:
+        """Of the patch for one append."""
+        return statistics.median(size for size, _ in self._run(self._update()))
+
+    def get_delay(self) -> float:
+        """Milliseconds from just before an append to its patch."""
+        return statistics.median(delay for _, delay in self._run(self._update()))
+
+    def get_hold_up(self) -> float:
+        """The most milliseconds that the I/O thread worked in one go while somebody opened, searched and ordered."""
+        return self._run(self._use())
+
+    def close(self) -> None:
+        self._run(self._close())
+
+    def open(self) -> None:
+        self._run(self._open())
+
+    def _run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, get_io_loop()).result()
+
+    async def _open(self) -> None:
+        self._bench = await Bench.open()
+        self._groups = [f"/group-{number:03}" for number in range(GROUPS)]
+        for group in self._groups:
+            await self._bench.name(group, [f"{group}/leaf-{number:04}" for number in range(self._leaves)])
+        bench = self._bench
+        self._tree = LiveTree(bench.project, queries=bench.queries, get_itx=bench.get_itx, expand=self._groups)
+        await self._tree.prefetch(deadline=30.0)
+        self._tree.subscribe(lambda seq, patch: self._patches.put_nowait({"kind": "patch", "seq": seq, **patch}))
+        self._tree.open()
+        self._watch = asyncio.create_task(self._watch_loop())
+        await self._rest()
+
+    async def _close(self) -> None:
+        self._watch.cancel()
+        self._tree.close()
+        await self._bench.close()
+
+    async def _rest(self) -> None:
+        """Until nothing has changed for a while."""
+        while True:
+            try:
+                await asyncio.wait_for(self._patches.get(), 0.2)
+            except TimeoutError:
+                return
+
+    async def _watch_loop(self) -> None:
+        while True:
+            begun = time.thread_time()
+            await asyncio.sleep(0.001)
+            self._held_up = max(self._held_up, (time.thread_time() - begun) * 1e3)
+
+    async def _update(self) -> list[tuple[int, float]]:
+        told = []
+        stream = self._bench.deployment.engine.stream(self._bench.project.id, self._groups[GROUPS // 2])
+        for _ in range(UPDATES):
+            begun = time.perf_counter()
+            await stream.append({"type": "x"})
+            patch = await self._patches.get()
+            told.append((len(json.dumps(patch)), (time.perf_counter() - begun) * 1e3))
+            # The next frame begins 40 ms after this one; wait for it, so that no delay holds the end of a frame.
+            await asyncio.sleep(0.05)
+        return told
+
+    async def _use(self) -> float:
+        await self._rest()
+        self._held_up = 0.0
+        steps: list[Callable[[], object]] = [
+            *(lambda group=group: self._tree.collapse(group) for group in self._groups),
+            *(lambda group=group: self._tree.expand(group) for group in self._groups),
+            lambda: self._tree.set_filter("leaf-05"),
+            lambda: self._tree.set_filter(""),
+            lambda: self._tree.set_sort("count"),
+            lambda: self._tree.set_sort("name"),
+            lambda: self._tree.select(f"{self._groups[-1]}/leaf-0001"),
+        ]
+        for step in steps:
+            step()
+            await asyncio.sleep(0.002)
+        await self._rest()
+        return self._held_up
 
 
-async def update_bytes(bench: Bench) -> float:
-    return statistics.median((await watch_updates(bench))[0])
+@cache
+def follow(nodes: int) -> Followed:
+    followed = Followed(nodes)
+    followed.open()
+    return followed
 
 
-async def update_delay(bench: Bench) -> float:
-    return statistics.median((await watch_updates(bench))[1])
-
-
-def painted(cell: str, selector: str) -> Callable[[], float]:
-    """Seconds from running a cell to its output being painted, in JupyterLab; one server and browser for all calls."""
-
-    def run() -> float:
-        with tempfile.TemporaryDirectory() as home:
-            from tests.browser.lab import open_notebook
-
-            server, browser = browser_of()
-            with open_notebook(server, browser, Path(home) / "itx", [PREPARE, cell]) as page:
-                page.run(1)
-                started = time.perf_counter()
-                page.start(2)
-                page.page.locator(selector).first.wait_for(state="visible")
-                return time.perf_counter() - started
-
-    return run
-
-
-PREPARE = """
-import itx_notebook, ipywidgets, anywidget
-itx = itx_notebook.connect()
-kind = "events.iterate.com/stream/child-stream-created"
-itx.streams.get("/").append_batch(
-    [{"type": kind, "payload": {"childPath": f"/stream-{n:06}"}} for n in range(1000)])
-lines = "".join(f"<div class='bench-row'>stream-{n:06}</div>" for n in range(1000))
-"""
-
-_browser: list[Any] = []
-
-
-def browser_of() -> Any:
-    """The server and the browser, started at the first call and ended with the process."""
-    if not _browser:
-        import atexit
-        from contextlib import ExitStack
-
-        from playwright.sync_api import sync_playwright
-
-        from tests.browser.lab import CHROMIUM_FLAGS, start_lab
-
-        stack = ExitStack()
-        atexit.register(stack.close)
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        server = stack.enter_context(start_lab(folder))
-        playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
-        stack.callback(browser.close)
-        _browser.extend((server, browser))
-    return tuple(_browser)
-
-
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-if __name__ == "__main__":
+def make_kernel_cases() -> list[Case]:
+    small, large = 1_000, 100_000
     cases = [
         Case(
             "prefetch, cache hit, asked for at once",
             "µs",
-            with_bench(0, hit_sync),
+            with_bench(hit_sync),
             lambda: 5.0,
             "the budget, 5 µs",
             "less",
@@ -206,7 +231,7 @@ if __name__ == "__main__":
         Case(
             "prefetch, cache hit, awaited",
             "µs",
-            with_bench(0, hit_awaited),
+            with_bench(hit_awaited),
             lambda: 20.0,
             "the budget, 20 µs",
             "less",
@@ -215,37 +240,166 @@ if __name__ == "__main__":
         Case(
             "prefetch when nothing answers, deadline 0.1 s",
             "s",
-            with_bench(0, hang),
+            with_bench(hang),
             lambda: 0.1,
             "the deadline",
             "less",
             0.9,
         ),
-        Case(
-            "bytes of one update, 10,000 nodes",
-            "B",
-            with_bench(10_000, update_bytes),
-            with_bench(100, update_bytes),
-            "the same with 100 nodes",
-            "less",
-            0.95,
-        ),
-        Case(
-            "append → patch, 10,000 nodes",
-            "ms",
-            with_bench(10_000, update_delay),
-            with_bench(100, update_delay),
-            "the same with 100 nodes",
-            "less",
-            0.8,
-        ),
     ]
-    if CHROMIUM:
-        tree = painted("browser = itx.tree()\nbrowser", '[role=treeitem][data-path="/stream-000001"]')
-        html = painted("ipywidgets.HTML(lines)", ".bench-row")
-        cases.append(
-            Case("first paint, 1,000 nodes, JupyterLab", "s", tree, html, "ipywidgets.HTML of the rows", "less")
+    for nodes in (10_000, large):
+        few, many = follow(small), follow(nodes)
+        cases += [
+            Case(
+                f"bytes of one update, {nodes:,} nodes",
+                "B",
+                many.get_bytes,
+                few.get_bytes,
+                f"the same with {small:,} nodes",
+                "less",
+                0.95,
+            ),
+            Case(
+                f"append → patch, {nodes:,} nodes",
+                "ms",
+                many.get_delay,
+                few.get_delay,
+                f"the same with {small:,} nodes",
+                "less",
+                0.8,
+            ),
+        ]
+    cases.append(
+        Case(
+            f"I/O thread in one go: open, search, order {large:,}",
+            "ms",
+            follow(large).get_hold_up,
+            lambda: 50.0,
+            "the budget, 50 ms",
+            "less",
+            1.0,
         )
-    else:
+    )
+    return cases
+
+
+def get_stored_size() -> float:
+    """Kilobytes of the front end, which every widget stores."""
+    return sum(file.stat().st_size for file in STATIC.iterdir()) / 1e3
+
+
+def make_beat_case(page: Any, when: str, *, is_busy: bool, details: Callable[[], Mapping[str, float]]) -> Case:
+    return Case(
+        f"append → painted, {when}, p50",
+        "ms",
+        lambda: page.beat("tree", is_busy=is_busy),
+        lambda: page.beat("bare", is_busy=is_busy),
+        "a bare message → painted",
+        "less",
+        None,
+        details,
+    )
+
+
+def make_page_cases(page: Any) -> list[Case]:
+    def tell(*names: str) -> Callable[[], Mapping[str, float]]:
+        return lambda: {f"p99 of {name} ms": page.get_percentile(name, 99) for name in names}
+
+    memory = cache(page.measure_memory)
+    page.show_groups()
+    return [
+        Case(
+            "first paint, 1,000 nodes, cached",
+            "s",
+            page.paint_cached,
+            page.paint_html,
+            "ipywidgets.HTML of the rows",
+            "less",
+        ),
+        Case(
+            "first paint, 1,000 nodes, saved notebook",
+            "s",
+            lambda: page.paint_saved("tree"),
+            lambda: page.paint_saved("html"),
+            "ipywidgets.HTML of the rows",
+            "less",
+        ),
+        Case(
+            "first paint, 1,000 nodes, fresh kernel",
+            "s",
+            lambda: page.paint_cold("tree"),
+            lambda: page.paint_cold("html"),
+            "ipywidgets.HTML of the rows",
+            "less",
+        ),
+        Case(
+            f"first paint, {page.peer_nodes} nodes",
+            "s",
+            page.paint_as_many,
+            page.paint_ipytree if page.ipytree else None,
+            "ipytree",
+            "less",
+        ),
+        Case(
+            "expand 1,000 of 100,000 nodes, not loaded, p50",
+            "ms",
+            page.expand,
+            page.echo,
+            "a bare widget's round trip",
+            "less",
+            None,
+            tell("expand", "echo"),
+        ),
+        make_beat_case(page, "no cell runs", is_busy=False, details=tell("tree, idle", "bare, idle")),
+        make_beat_case(page, "a cell computes", is_busy=True, details=tell("tree, busy", "bare, busy")),
+        Case(
+            "frames while 10,000 events/s arrive",
+            "1/s",
+            lambda: page.flood("/flood"),
+            lambda: page.flood("/unseen"),
+            "the same into a stream not followed",
+            "more",
+            0.8,
+            lambda: {"events/s appended": statistics.median(page.details["/flood, events/s"])},
+        ),
+        Case(
+            "JavaScript heap of 100,000 open nodes",
+            "MB",
+            lambda: memory()[0],
+            lambda: 25.0,
+            "the bare prototype, 25 MB",
+            "less",
+            1.0,
+        ),
+        Case(
+            "kernel's memory (RSS) of 100,000 open nodes",
+            "MB",
+            lambda: memory()[1],
+            lambda: 50.0,
+            "the budget, 50 MB",
+            "less",
+            1.0,
+        ),
+        Case("front end, as stored", "KB", get_stored_size, lambda: 50.0, "the budget, 50 KB", "less", 1.0),
+    ]
+
+
+def main() -> None:
+    cases = make_kernel_cases()
+    if CHROMIUM is None:
         print("No Chromium here: the paint is not measured.", file=sys.stderr)
-    benchmark.run(cases)
+        benchmark.run(cases, more_rounds=False)
+        return
+    from tests.benchmarks._tree_page import PageBench
+
+    page = PageBench(is_quick=benchmark.is_quick, chromium=CHROMIUM)
+    try:
+        benchmark.run([*cases, *make_page_cases(page)], more_rounds=False)
+    finally:
+        page.close()
+
+
+if __name__ == "__main__":
+    main()
+    for nodes in (1_000, 10_000, 100_000):
+        follow(nodes).close()
