@@ -99,6 +99,8 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._beat_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
         self._answered_at = -_ANSWER_REST
+        # NOTE: it closes on the I/O thread. A page that asks for the states of all widgets in that very moment may find
+        # ipywidgets' registry changing under its question; it then asks for them one by one.
         self._lifetime = Lifetime(self.close, made_by=try_get_execution(), clock=SystemClock())
         self._creations = Creations(tree.get_itx, self._tell)
         super().__init__(height=height, read_only=read_only, selected_path=tree.get_snapshot().selected)

@@ -400,6 +400,18 @@ def test_cell_when_run_100_times_leaves_one_tree_in_the_kernel_and_in_the_page(n
     assert last["heap"] <= first["heap"] + 160_000 * RUNS, (first, last)
 
 
+def test_tree_when_its_page_was_reloaded_before_its_cell_was_run_again_closes_too(notebook: OpenNotebook) -> None:
+    page = _open_tree(notebook)
+    page.save()
+    page.reload()
+    page.expect_count("/orders", 3)
+    expect(page.status).to_have_text("live")
+    page.run(2)
+    page.expect_count("/orders", 3)
+    _wait_for_models(page, 2)
+    expect(page.status).to_have_text("live")
+
+
 def test_tree_when_its_cell_was_run_again_lives_where_it_is_shown_elsewhere_and_else_becomes_html(
     notebook: OpenNotebook,
 ) -> None:
