@@ -17,12 +17,14 @@ __all__ = ["SHORT_MAX_BYTES", "build_text_frames", "cut_text_frames", "is_utf8"]
 SHORT_MAX_BYTES: Final = 125
 """What fits a frame whose length is told in one byte (RFC 6455, section 5.2)."""
 
+_MASKED_MAX_BYTES: Final = 1024
+"""What is unmasked here at the most: in Python that takes longer than a parser from some kilobytes on."""
+
 _KEY_BYTES: Final = 4
 _WHOLE_TEXT: Final = 0x81
 _IS_MASKED: Final = 0x80
 _PLAIN_HEADS: Final = [bytes((_WHOLE_TEXT, length)) for length in range(SHORT_MAX_BYTES + 1)]
 _MASKED_HEADS: Final = [bytes((_WHOLE_TEXT, _IS_MASKED | length)) for length in range(SHORT_MAX_BYTES + 1)]
-_KEY_REPEATS: Final = SHORT_MAX_BYTES // _KEY_BYTES + 1
 
 
 def is_utf8(text: bytes) -> bool:
@@ -56,8 +58,13 @@ def cut_text_frames(data: bytes, messages: list[bytes], *, is_masked: bool, max_
         if is_masked:
             length -= _IS_MASKED
             begin = start + 2 + _KEY_BYTES
+            if length == 126:
+                begin += 2
+                length = int.from_bytes(data[start + 2 : start + 4])
+            elif not 0 <= length < 126:
+                return start
             end = begin + length
-            if not 0 <= length <= SHORT_MAX_BYTES or end > size or length > max_bytes:
+            if length > _MASKED_MAX_BYTES or end > size or length > max_bytes:
                 return start
             message = _mask(data[begin:end], data[begin - _KEY_BYTES : begin])
         else:
@@ -114,8 +121,8 @@ def build_text_frames(messages: Sequence[bytes], *, is_masked: bool, build_long:
 
 
 def _mask(data: bytes, key: bytes) -> bytes:
-    """Apply `key` to at most :data:`SHORT_MAX_BYTES`; doing it again undoes it."""
+    """Apply `key` to a short message; doing it again undoes it."""
     length = len(data)
-    mask = (key * _KEY_REPEATS)[:length]
+    mask = (key * (length // _KEY_BYTES + 1))[:length]
     # One operation on two big numbers is the quickest way that Python has of its own.
     return (int.from_bytes(data, "little") ^ int.from_bytes(mask, "little")).to_bytes(length, "little")

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Final
 
 from itx_notebook.capnweb.protocol.held import Charge, Meter
-from itx_notebook.capnweb.protocol.hooks import Hook, Proxy
+from itx_notebook.capnweb.protocol.hooks import Hook, Proxy, QueuedCall
 from itx_notebook.capnweb.protocol.local import TargetHook
 
 __all__ = ["AsyncioRuntime", "get_runtime"]
@@ -69,7 +69,7 @@ class AsyncioRuntime:
         self._on_call_error = on_call_error
         self._running: set[asyncio.Future[Any]] = set()
         self._starting = 0
-        self._queue: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
+        self._queue: deque[QueuedCall] = deque()
         self._ended: Exception | None = None
         self._spawned: set[asyncio.Task[None]] = set()
         self.wait_writable: Callable[[], Awaitable[None]] | None = None
@@ -85,9 +85,9 @@ class AsyncioRuntime:
         """Whether the next call must queue."""
         return bool(self._starting or self._queue) or len(self._running) >= self._max_running
 
-    def enqueue(self, call: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
-        """Make `call` when those before it have begun, and there is room; `give_up` if there is none at the end."""
-        self._queue.append((call, give_up))
+    def enqueue(self, call: QueuedCall) -> None:
+        """Begin `call` when those before it have begun, and there is room; give it up if there is none at the end."""
+        self._queue.append(call)
         if self._ended is not None:
             self._drain()
 
@@ -148,11 +148,9 @@ class AsyncioRuntime:
 
     def _drain(self) -> None:
         while self._queue and not self._starting and len(self._running) < self._max_running:
-            call, _ = self._queue.popleft()
-            call()
+            self._queue.popleft().begin()
         while self._queue and self._ended is not None and not self._starting:
-            _, give_up = self._queue.popleft()
-            give_up(self._ended)
+            self._queue.popleft().give_up(self._ended)
 
     def post(self, action: Callable[[], None]) -> None:
         """Do `action` in a later turn of the loop; from any thread, also while the interpreter ends."""

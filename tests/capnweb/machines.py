@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 from itx_notebook.capnweb.protocol.held import Charge, Meter
-from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy
+from itx_notebook.capnweb.protocol.hooks import Hook, Payload, Proxy, QueuedCall
 from itx_notebook.capnweb.protocol.local import TargetHook
 from itx_notebook.capnweb.protocol.machine import Machine, Options
 from itx_notebook.capnweb.protocol.payload import deliver_payload, own_payload
@@ -46,7 +46,7 @@ class InlineRuntime:
         """What the clock shows."""
         self._max_running = max_running
         self._running = 0
-        self._queue: deque[tuple[Callable[[], None], Callable[[Exception], None]]] = deque()
+        self._queue: deque[QueuedCall] = deque()
         self._ended: Exception | None = None
         self._posted: list[Callable[[], None]] = []
         self._spawned: list[InlineTask] = []
@@ -55,16 +55,16 @@ class InlineRuntime:
     def is_backed_up(self) -> bool:
         return bool(self._queue) or self._running >= self._max_running
 
-    def enqueue(self, call: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
+    def enqueue(self, call: QueuedCall) -> None:
         if self._ended is None:
-            self._queue.append((call, give_up))
+            self._queue.append(call)
         else:
-            give_up(self._ended)
+            call.give_up(self._ended)
 
     def end(self, error: Exception) -> None:
         self._ended = error
         while self._queue:
-            self._queue.popleft()[1](error)
+            self._queue.popleft().give_up(error)
 
     def refer(self, target: Any) -> Hook:
         self.referred.append(target)
@@ -118,7 +118,7 @@ class InlineRuntime:
             for action in posted:
                 action()
             while self._queue and self._running < self._max_running:
-                self._queue.popleft()[0]()
+                self._queue.popleft().begin()
 
 
 class Gate:

@@ -12,7 +12,7 @@ from itx_notebook.capnweb.frames import SHORT_MAX_BYTES, build_text_frames, cut_
 
 LIMIT = 1 << 20
 
-texts = st.text(max_size=200).map(str.encode) | st.integers(100, 300).map(lambda size: b"x" * size)
+texts = st.text(max_size=200).map(str.encode) | st.integers(100, 1100).map(lambda size: b"x" * size)
 
 
 def build_long(message: bytes, *, is_masked: bool) -> bytes:
@@ -43,7 +43,7 @@ def test_what_is_built_the_library_parses(is_masked: bool, messages: list[bytes]
 
 
 @pytest.mark.parametrize("is_masked", [False, True])
-@given(st.lists(texts), st.integers(0, 400))
+@given(st.lists(texts), st.integers(0, 1200))
 def test_what_is_cut_and_what_is_left_is_all_there_was(is_masked: bool, messages: list[bytes], missing: int) -> None:
     data = b"".join(build_long(message, is_masked=is_masked) for message in messages)
     whole = data[: max(0, len(data) - missing)]
@@ -90,6 +90,28 @@ FIRST = b"\x81\x02{}"
 def test_anything_else_is_left_for_the_parser(data: bytes, why: str) -> None:
     messages: list[bytes] = []
     assert cut_text_frames(FIRST + data, messages, is_masked=False, max_bytes=10) == len(FIRST), why
+    assert messages == [b"{}"]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"\x81\xff\x00\x00\x00\x00\x00\x00\x00\x01keyx", "a length in eight bytes"),
+        (b"\x81\xfe\x00", "an incomplete length"),
+        (b"\x81\xfe\x00\x7ekey", "an incomplete key"),
+        (b"\x81\xfe\x00\x7e0000" + b"x" * 125, "incomplete"),
+        (b"\x81\xfe\x00\x7e0000" + b"x" * 126, "larger than allowed"),
+        (b"\x81\xfe\x04\x010000" + b"x" * 1025, "longer than is quick"),
+        (b"\x81\x7e\x00\x7e" + b"x" * 126, "not masked"),
+        (b"\x81\x840000\xf3\x18xx", "not UTF-8"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_anything_else_of_a_client_is_left_for_the_parser(data: bytes, why: str) -> None:
+    first = b"\x81\x820000KM"
+    messages: list[bytes] = []
+    limit = 125 if why == "larger than allowed" else LIMIT
+    assert cut_text_frames(first + data, messages, is_masked=True, max_bytes=limit) == len(first), why
     assert messages == [b"{}"]
 
 

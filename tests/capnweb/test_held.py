@@ -40,6 +40,24 @@ def test_charge_counts_for_as_long_as_it_is_kept() -> None:
     assert [*seen, meter.held_bytes] == [11, 0]
 
 
+def test_a_cycle_that_nobody_refers_to_does_not_make_it_too_much() -> None:
+    meter = Meter(100)
+    cycle: list[Any] = [meter.charge(90)]
+    cycle.append(cycle)
+    with without_collector():
+        del cycle
+        kept = [meter.charge(50)]
+        seen = [meter.is_over]
+        # Collected for again only when an eighth of the limit has come since.
+        cycle = [meter.charge(5)]
+        cycle.append(cycle)
+        del cycle
+        kept.append(meter.charge(48))
+    seen += [meter.is_over, meter.held_bytes == 98]
+    assert seen == [False, False, True]
+    assert len(kept) == 2
+
+
 @pytest.mark.parametrize(
     "value",
     [

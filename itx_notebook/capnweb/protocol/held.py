@@ -6,6 +6,7 @@ for, and is over when that is gone: nobody gives it back, so no path through the
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -27,22 +28,38 @@ _CONTAINER_BYTES: Final = 64
 _ITEM_BYTES: Final = 8
 _MEMBER_BYTES: Final = 40
 _MAX_DEPTH: Final = 256
+_COLLECTED_PART: Final = 8
 _WEIGHED: Final = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 class Meter:
     """Counts what is held against a limit."""
 
-    __slots__ = ("held_bytes", "limit_bytes")
+    __slots__ = ("_charged_bytes", "held_bytes", "limit_bytes")
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
+        # Since cycles were last collected for it.
+        self._charged_bytes = 0
 
     @property
     def is_over(self) -> bool:
         """Whether more is held than the limit allows."""
         return self.held_bytes > self.limit_bytes
+
+    def charge(self, size_bytes: int) -> Charge:
+        """Count more for as long as the charge is kept. What is garbage already does not make it too much.
+
+        A failure and the frames in its traceback are a cycle easily, and keep what the frames had. Cycles are
+        collected for an eighth of the limit at the soonest, so that a peer cannot have it done for every message.
+        """
+        charge = Charge(self, size_bytes)
+        self._charged_bytes += size_bytes
+        if self.is_over and self._charged_bytes > self.limit_bytes // _COLLECTED_PART:
+            self._charged_bytes = 0
+            gc.collect()
+        return charge
 
     def add(self, size_bytes: int) -> bool:
         """Count more; return whether that is still within the limit. It is counted either way."""

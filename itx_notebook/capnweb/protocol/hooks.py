@@ -25,6 +25,7 @@ __all__ = [
     "Path",
     "Payload",
     "Proxy",
+    "QueuedCall",
     "Reader",
     "Registration",
     "Runtime",
@@ -72,6 +73,16 @@ class Reader:
     __slots__ = ()
 
 
+class QueuedCall(Protocol):
+    """A call that waits for room. One of the two happens, once."""
+
+    def begin(self) -> None:
+        """Make it."""
+
+    def give_up(self, error: Exception) -> None:
+        """Fail it."""
+
+
 class Runtime(Protocol):
     """What the objects that live here need from the world outside: a way to run what takes time."""
 
@@ -96,8 +107,8 @@ class Runtime(Protocol):
     def is_backed_up(self) -> bool:
         """Whether earlier calls have not begun yet, so that the next one must queue behind them."""
 
-    def enqueue(self, call: Callable[[], None], give_up: Callable[[Exception], None]) -> None:
-        """Make `call` after all that were queued or started before it; or `give_up` if the session ends before."""
+    def enqueue(self, call: QueuedCall) -> None:
+        """Begin `call` after all that were queued or started before it; give it up if the session ends before."""
 
     def end(self, error: Exception) -> None:
         """Begin no call any more that waits for room: the session has ended, with `error`. What runs goes on."""

@@ -254,17 +254,37 @@ def _call(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
     if not caller.is_backed_up:
         return _call_now(value, path, args, runtime)
     own_payload(args, for_call=True)
-    result = PendingHook(caller)
+    return _enqueue(functools.partial(_call_now, value, path, args, runtime), args, caller)
 
-    def call() -> None:
+
+class _Queued:
+    """A call, or a read, that waits for room."""
+
+    __slots__ = ("_args", "_make", "_result")
+
+    def __init__(self, make: Callable[[], Hook], args: Payload | None, result: PendingHook) -> None:
+        self._make = make
+        self._args = args
+        self._result = result
+
+    def begin(self) -> None:
         try:
-            hook = _call_now(value, path, args, runtime)
+            hook = self._make()
         except Exception as error:  # an argument that cannot be passed on; the call site is gone
-            args.dispose()
+            if self._args is not None:
+                self._args.dispose()
             hook = ErrorHook(error)
-        result.resolve(hook)
+        self._result.resolve(hook)
 
-    caller.enqueue(call, functools.partial(_give_up, result, args))
+    def give_up(self, error: Exception) -> None:
+        if self._args is not None:
+            self._args.lose(error)
+        self._result.reject(error)
+
+
+def _enqueue(make: Callable[[], Hook], args: Payload | None, runtime: Runtime) -> PendingHook:
+    result = PendingHook(runtime)
+    runtime.enqueue(_Queued(make, args, result))
     return result
 
 
@@ -303,12 +323,12 @@ def _call_now(value: Any, path: Path, args: Payload, runtime: Runtime) -> Hook:
                 args.dispose()
                 result.reject(error)
             elif caller.is_backed_up:
-                caller.enqueue(run, functools.partial(_give_up, result, args))
+                caller.enqueue(_Queued(run, args, result))
             else:
-                run()
+                result.resolve(run())
 
-        def run() -> None:
-            result.resolve(_invoke(callee, args, runtime, path, is_method=is_method))
+        def run() -> Hook:
+            return _invoke(callee, args, runtime, path, is_method=is_method)
 
         deliver_payload(args, begin)
         return result
@@ -334,12 +354,6 @@ def _invoke(callee: Callable[..., Any], args: Payload, runtime: Runtime, path: P
     if inspect.isawaitable(result) and not isinstance(result, Proxy):
         return _start(result, args, runtime, callee)
     return _finish(result, args, runtime)
-
-
-def _give_up(result: PendingHook, args: Payload, error: Exception) -> None:
-    """Answer a call that never begins."""
-    args.lose(error)
-    result.reject(error)
 
 
 def _fail_now(failure: Exception, args: Payload, runtime: Runtime, callee: Any) -> Hook:
@@ -396,9 +410,7 @@ def _as_failure(error: BaseException) -> Exception:
 
 def _get(value: Any, path: Path, runtime: Runtime) -> Hook:
     if path and runtime.is_backed_up and isinstance(value, RpcTarget):
-        result = PendingHook(runtime)
-        runtime.enqueue(lambda: result.resolve(_get_now(value, path, runtime)), result.reject)
-        return result
+        return _enqueue(functools.partial(_get_now, value, path, runtime), None, runtime)
     return _get_now(value, path, runtime)
 
 
