@@ -20,10 +20,14 @@ SHORT_MAX_BYTES: Final = 125
 _MASKED_MAX_BYTES: Final = 1024
 """What is unmasked here at the most: in Python that takes longer than a parser from some kilobytes on."""
 
+_PLAIN_MAX_BYTES: Final = (1 << 16) - 1
+"""What fits a frame whose length is told in two bytes."""
+
 _KEY_BYTES: Final = 4
 _WHOLE_TEXT: Final = 0x81
 _IS_MASKED: Final = 0x80
 _PLAIN_HEADS: Final = [bytes((_WHOLE_TEXT, length)) for length in range(SHORT_MAX_BYTES + 1)]
+_PLAIN_HEAD: Final = bytes((_WHOLE_TEXT, 126))
 _MASKED_HEADS: Final = [bytes((_WHOLE_TEXT, _IS_MASKED | length)) for length in range(SHORT_MAX_BYTES + 1)]
 
 
@@ -95,7 +99,7 @@ def build_text_frames(messages: Sequence[bytes], *, is_masked: bool, build_long:
     is_masked : bool
         Whether to mask, as a client must; each frame with a key of its own that nobody can predict.
     build_long : callable
-        Builds the frame of a message of more than :data:`SHORT_MAX_BYTES`.
+        Builds the frame of a longer message: of more than :data:`SHORT_MAX_BYTES` if it is masked, of 64 KiB if not.
     """
     parts: list[bytes] = []
     if not is_masked:
@@ -103,6 +107,9 @@ def build_text_frames(messages: Sequence[bytes], *, is_masked: bool, build_long:
             length = len(message)
             if length <= SHORT_MAX_BYTES:
                 parts.append(_PLAIN_HEADS[length])
+                parts.append(message)
+            elif length <= _PLAIN_MAX_BYTES:
+                parts.append(_PLAIN_HEAD + length.to_bytes(2))
                 parts.append(message)
             else:
                 parts.append(build_long(message))

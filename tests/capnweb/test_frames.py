@@ -43,6 +43,17 @@ def test_what_is_built_the_library_parses(is_masked: bool, messages: list[bytes]
 
 
 @pytest.mark.parametrize("is_masked", [False, True])
+@pytest.mark.parametrize("size", [125, 126, 1024, 1025, 65_535, 65_536])
+def test_lengths_are_told_as_the_library_does(size: int, is_masked: bool) -> None:
+    message = b"x" * size
+    built = build_text_frames(
+        [message], is_masked=is_masked, build_long=lambda each: build_long(each, is_masked=is_masked)
+    )
+    assert parse_all(built, is_masked=is_masked) == [message]
+    assert len(built) == len(build_long(message, is_masked=is_masked))
+
+
+@pytest.mark.parametrize("is_masked", [False, True])
 @given(st.lists(texts), st.integers(0, 1200))
 def test_what_is_cut_and_what_is_left_is_all_there_was(is_masked: bool, messages: list[bytes], missing: int) -> None:
     data = b"".join(build_long(message, is_masked=is_masked) for message in messages)
