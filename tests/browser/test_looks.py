@@ -156,6 +156,9 @@ def test_tree_from_right_to_left_is_mirrored_and_so_are_its_keys(opened: Noteboo
     crumbs = opened.page.get_by_role("group", name="Path").get_by_role("listitem")
     expect(crumbs).to_have_text(["/", "agents", "mail"])
     assert get_box(crumbs.nth(2))["x"] < get_box(crumbs.nth(1))["x"] < get_box(crumbs.nth(0))["x"]
+    # A path begins with its slash, whatever stands around it.
+    path = opened.page.get_by_role("region", name="Details of /agents/mail").get_by_text("/agents/mail", exact=True)
+    assert path.evaluate("element => getComputedStyle(element).unicodeBidi") == "isolate"
     opened.page.get_by_role("button", name="Siblings of /agents/mail").click()
     opener, dialog = (
         get_box(opened.page.get_by_role(role, name="Siblings of /agents/mail")) for role in ("button", "dialog")

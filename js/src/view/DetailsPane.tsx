@@ -46,7 +46,7 @@ export function DetailsPane({ store, id }: DetailsPaneProps): JSX.Element | null
     <section ref={pane} class="itx-pane" aria-label={`Details of ${path}`}>
       <div class="itx-tools">
         <span class="itx-path">
-          {path} <span class="itx-found">{count != null && describeCount(count)}</span>
+          <bdi>{path}</bdi> <span class="itx-found">{count != null && describeCount(count)}</span>
         </span>
         <Button className="itx-icon-button" label="Close details" onPress={close}>
           <CloseIcon />
