@@ -45,11 +45,10 @@ _GAP_TIMEOUT: Final = 30.0
 _GLOBAL: Final = "global"
 
 _PAGE_BYTES: Final = 1024 * 1024
-_WINDOW: Final = 400
+_WINDOW: Final = 500
 _WINDOWS_AHEAD: Final = 4
 """How a long stream is read: so many bytes in an answer, and so many events, and so many answers on their way. Of 200
-to 1,000 events these were quickest over a Unix socket, whose buffer larger answers overflow; over loopback it made no
-difference (2026-11, events of 200 bytes)."""
+to 1,000 events these were quickest (2026-11, events of 200 bytes): larger answers overflow a Unix socket's buffer."""
 
 
 class RemoteItx:
