@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import pytest
+
 from itx_notebook import capnweb as rpc
 from itx_notebook._clock import SystemClock
 from itx_notebook.client.connection import FIRST_DELAY, LAST_DELAY, Connection
@@ -57,7 +59,8 @@ class Server:
 
     async def kill(self) -> None:
         """End this life without a word."""
-        self._process.kill()
+        if self._process.returncode is None:
+            self._process.kill()
         await self._process.wait()
 
     async def stop(self) -> int:
@@ -149,12 +152,18 @@ async def open_clients(server: Server) -> AsyncIterator[tuple[Client, Client]]:
             await client.connection.close()
 
 
-async def test_a_server_that_is_killed_fifty_times_in_two_minutes_loses_and_repeats_nothing(tmp_path: Path) -> None:
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    server = Server(tmp_path / "killed")
+    await server.start()
+    yield server
+    await server.kill()
+
+
+async def test_a_server_that_is_killed_fifty_times_in_two_minutes_loses_and_repeats_nothing(server: Server) -> None:
     loop = asyncio.get_running_loop()
     # It may take its time where many other things run: what must be quick is checked below.
     faulthandler.cancel_dump_traceback_later()
-    server = Server(tmp_path / "killed")
-    await server.start()
     begun = loop.time()
     starting = 0.0
     async with open_clients(server) as clients:
