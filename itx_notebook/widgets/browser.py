@@ -27,9 +27,8 @@ from itx_notebook.streams import parse_stream_path
 from itx_notebook.tree import SORTS, LiveTree, make_node_error, render_html, render_page, render_text
 from itx_notebook.tree.packing import pack_snapshot
 from itx_notebook.widgets.cells import Execution, follow_cells, try_get_execution, unfollow_cells
-from itx_notebook.widgets.creating import Creations, parse_create_request
 from itx_notebook.widgets.lifetime import Lifetime
-from itx_notebook.widgets.requests import RELOAD, AppendRequest, PageRequest, Requests, parse_request
+from itx_notebook.widgets.requests import RELOAD, AppendRequest, CreateRequest, PageRequest, Requests, parse_request
 
 __all__ = ["StreamTreeBrowser"]
 
@@ -95,14 +94,13 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         self._is_connected = False
         self._has_front_end = False
         self._sent_seq = tree.seq
-        self._requests = Requests(tree, self._tell)
+        self._requests = Requests(tree, self._tell, is_read_only=lambda: self.read_only)
         self._beat_timer: asyncio.TimerHandle | None = None
         self._answer_timer: asyncio.TimerHandle | None = None
         self._answered_at = -_ANSWER_REST
         # NOTE: it closes on the I/O thread. A page that asks for the states of all widgets in that very moment may find
         # ipywidgets' registry changing under its question; it then asks for them one by one.
         self._lifetime = Lifetime(self.close, made_by=try_get_execution(), clock=SystemClock())
-        self._creations = Creations(tree.get_itx, self._tell)
         super().__init__(height=height, read_only=read_only, selected_path=tree.get_snapshot().selected)
         self.on_msg(self._on_message)
         self.observe(self._on_selected_path, "selected_path")
@@ -231,13 +229,12 @@ class StreamTreeBrowser(anywidget.AnyWidget):
             case "events":
                 self._on_loop(self._requests.begin_page, parse_request(content, PageRequest))
             case "append":
-                answer = self._requests.refuse_append if self.read_only else self._requests.begin_append
-                self._on_loop(answer, parse_request(content, AppendRequest))
+                self._on_loop(self._requests.begin_append, parse_request(content, AppendRequest))
             case "look":
                 looked = content.get("path")
                 self._on_loop(self._tree.look, None if looked is None else parse_stream_path(looked))
             case "create":
-                self._on_loop(self._creations.take, parse_create_request(content), self.read_only)
+                self._on_loop(self._requests.begin_create, parse_request(content, CreateRequest))
             case "filter":
                 self.filter = _parse_text(content.get("text"))
             case "sort":
@@ -277,7 +274,6 @@ class StreamTreeBrowser(anywidget.AnyWidget):
         for pending in (self._beat_timer, self._answer_timer):
             if pending is not None:
                 pending.cancel()
-        self._creations.end()
         self._tree.close()
 
     def _send_patch(self, seq: int, patch: dict[str, Any]) -> None:

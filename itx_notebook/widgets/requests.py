@@ -1,4 +1,4 @@
-"""What a browser asks of one stream and waits for: a page of its events, an event to append. Answered on the I/O loop.
+"""What a browser asks and waits for: a page of events, an event appended, a stream made. Answered on the I/O loop.
 
 Apart from the widget because these take time and may fail each by itself. The channel is lossy, so a browser asks again
 under the same number until it has its answer: what is under way is let go on, what was answered is done again, and
@@ -15,10 +15,9 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from itx_notebook.errors import ItxError
-from itx_notebook.handle.surface import StreamSurface
-from itx_notebook.tree import append_once, make_node_error, read_page
+from itx_notebook.tree import append_once, create_child, make_node_error, read_page
 
-__all__ = ["RELOAD", "AppendRequest", "PageRequest", "Requests", "parse_request"]
+__all__ = ["RELOAD", "AppendRequest", "CreateRequest", "PageRequest", "Requests", "parse_request"]
 
 RELOAD: Final = "Reload the page: its code may be of another version than the kernel's."
 PATIENCE: Final = 10.0
@@ -46,7 +45,15 @@ class AppendRequest(msgspec.Struct, frozen=True):
     payload: str | None
 
 
-_R = TypeVar("_R", PageRequest, AppendRequest)
+class CreateRequest(msgspec.Struct, frozen=True):
+    """See ``js/src/channel.ts``."""
+
+    request: int
+    parent: str
+    name: str
+
+
+_R = TypeVar("_R", PageRequest, AppendRequest, CreateRequest)
 _K = TypeVar("_K", int, str)
 _T = TypeVar("_T")
 
@@ -74,13 +81,19 @@ class Requests:
     ----------
     tell : callable
         Sends a message to the browser.
+    is_read_only : callable
+        Whether nothing may be written now.
     """
 
-    def __init__(self, way: Way, tell: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(
+        self, way: Way, tell: Callable[[dict[str, Any]], None], *, is_read_only: Callable[[], bool] = lambda: False
+    ) -> None:
         self._way = way
         self._tell = tell
+        self._is_read_only = is_read_only
         self._pages: dict[int, asyncio.Task[None]] = {}
         self._appends: dict[str, asyncio.Task[None]] = {}
+        self._creations: dict[int, asyncio.Task[None]] = {}
 
     def begin_page(self, asked: PageRequest) -> None:
         """Read a page and send it. The oldest of many gives way: whoever still waits for it asks again."""
@@ -95,17 +108,13 @@ class Requests:
         if asked.request not in self._appends:
             self._begin(self._appends, asked.request, self._send_appended(asked))
 
-    def refuse_append(self, asked: AppendRequest) -> None:
-        """Answer that nothing may be appended from here."""
-        refusal = ItxError(
-            "This tree is read only.",
-            code="FORBIDDEN",
-            hint="Append from a cell, or show the tree without read_only=True.",
-        )
-        self._answer_append(asked, error=refusal)
+    def begin_create(self, asked: CreateRequest) -> None:
+        """Make a stream and send its path; one that exists is told like a new one."""
+        if asked.request not in self._creations:
+            self._begin(self._creations, asked.request, self._send_created(asked))
 
     def close(self) -> None:
-        """Break off the reading. Appends come to their end: somebody was told that they are under way."""
+        """Break off the reading. What writes comes to its end: somebody was told that it is under way."""
         for task in self._pages.values():
             task.cancel()
         self._pages.clear()
@@ -124,8 +133,9 @@ class Requests:
         answer: dict[str, Any] = {"kind": "events", "request": asked.request, "error": None}
         try:
             answer |= await self._attempt(
-                asked.path,
-                lambda stream: read_page(stream, before=asked.before, after=asked.after, event_type=asked.type),
+                lambda itx: read_page(
+                    itx.streams.get(asked.path), before=asked.before, after=asked.after, event_type=asked.type
+                ),
                 late=ItxError(
                     f"The events of {asked.path} were not read within {PATIENCE:g} s.",
                     code="INTERNAL",
@@ -138,10 +148,13 @@ class Requests:
         self._tell(answer)
 
     async def _send_appended(self, asked: AppendRequest) -> None:
+        answer: dict[str, Any] = {"kind": "appended", "request": asked.request, "offset": None, "error": None}
         try:
-            offset = await self._attempt(
-                asked.path,
-                lambda stream: append_once(stream, key=asked.request, event_type=asked.type, payload=asked.payload),
+            self._check_writable()
+            answer["offset"] = await self._attempt(
+                lambda itx: append_once(
+                    itx.streams.get(asked.path), key=asked.request, event_type=asked.type, payload=asked.payload
+                ),
                 late=ItxError(
                     f"{asked.path} has not answered within {PATIENCE:g} s; the event may be there or not.",
                     code="INTERNAL",
@@ -149,20 +162,37 @@ class Requests:
                 ),
             )
         except Exception as error:
-            self._answer_append(asked, error=error)
-        else:
-            self._answer_append(asked, offset=offset)
+            answer["error"] = msgspec.to_builtins(make_node_error(error))
+        self._tell(answer)
 
-    async def _attempt(self, path: str, work: Callable[[StreamSurface], Awaitable[_T]], *, late: ItxError) -> _T:
+    async def _send_created(self, asked: CreateRequest) -> None:
+        answer: dict[str, Any] = {"kind": "created", "request": asked.request, "path": None, "error": None}
+        try:
+            self._check_writable()
+            answer["path"] = await self._attempt(
+                lambda itx: create_child(itx, asked.parent, asked.name),
+                late=ItxError(
+                    f"{asked.name} was not made below {asked.parent} within {PATIENCE:g} s; it may be there or not.",
+                    code="INTERNAL",
+                    hint="Retry: it is made once.",
+                ),
+            )
+        except Exception as error:
+            answer["error"] = msgspec.to_builtins(make_node_error(error))
+        self._tell(answer)
+
+    def _check_writable(self) -> None:
+        if self._is_read_only():
+            raise ItxError(
+                "This tree is read only.",
+                code="FORBIDDEN",
+                hint="Write from a cell, or show the tree without read_only=True.",
+            )
+
+    async def _attempt(self, work: Callable[[Any], Awaitable[_T]], *, late: ItxError) -> _T:
         try:
             async with asyncio.timeout(PATIENCE):
-                return await work((await self._way.get_itx()).streams.get(path))
+                return await work(await self._way.get_itx())
         except TimeoutError as error:
             # One of the engine's own says more than ours.
             raise (error if isinstance(error, ItxError) else late) from None
-
-    def _answer_append(
-        self, asked: AppendRequest, *, offset: int | None = None, error: BaseException | None = None
-    ) -> None:
-        failure = None if error is None else msgspec.to_builtins(make_node_error(error))
-        self._tell({"kind": "appended", "request": asked.request, "offset": offset, "error": failure})

@@ -7,7 +7,7 @@ import pytest
 
 from itx_notebook.notebook import NotebookItx
 from itx_notebook.widgets import StreamTreeBrowser
-from itx_notebook.widgets.creating import CreateRequest
+from itx_notebook.widgets.requests import CreateRequest
 from tests.widgets.conftest import FakeComm
 from tests.widgets.test_contract import CHANNEL, parse_interface
 
