@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Any, Final
 
 import nbformat
@@ -205,8 +206,13 @@ def test_kernel_when_restarted_is_said_to_be_gone_within_a_second(notebook: Open
 # -- closed and opened again -----------------------------------------------------------------------------------------
 
 
-def _rewrite(page: NotebookPage, lab: LabServer, *, has_state: bool, is_trusted: bool) -> None:
-    """Let the saved file be as without the setting that keeps widgets, or as somebody else's."""
+def _copy(page: NotebookPage) -> Path:
+    """Where a copy of the notebook may lie: an open page saves its own now and then, without a widget."""
+    return page.path.with_name(f"copy-{page.path.name}")
+
+
+def _rewrite(page: NotebookPage, lab: LabServer, to: Path, *, has_state: bool, is_trusted: bool) -> None:
+    """Write the saved file as without the setting that keeps widgets, or as somebody else's."""
     notary = NotebookNotary(data_dir=str(lab.data))
     saved = nbformat.read(page.path, as_version=4)
     assert "widgets" in saved.metadata, "the front end saved no widget state"
@@ -215,7 +221,7 @@ def _rewrite(page: NotebookPage, lab: LabServer, *, has_state: bool, is_trusted:
         del saved.metadata["widgets"]
     if is_trusted:
         notary.sign(saved)
-    nbformat.write(saved, page.path)
+    nbformat.write(saved, to)
     notary.store.close()
 
 
@@ -227,9 +233,9 @@ def test_notebook_when_opened_again_without_its_kernel_shows_a_snapshot_or_what_
     page = _open_tree(notebook)
     page.wait_until_saveable("/", "orders")
     page.save()
+    _rewrite(page, lab, _copy(page), has_state=has_state, is_trusted=is_trusted)
     page.close_and_end_kernel()
-    _rewrite(page, lab, has_state=has_state, is_trusted=is_trusted)
-    with open_page(lab, browser, page.path, page.home) as reopened:
+    with open_page(lab, browser, _copy(page), page.home) as reopened:
         shown = reopened.page.locator(".jp-OutputArea-output").last
         if is_trusted and has_state:
             # The widget itself, which knows that nobody is there.
@@ -256,7 +262,7 @@ def test_notebook_when_opened_again_while_its_kernel_lives_is_live_without_saved
     page.wait_until_saveable("/", "orders")
     page.save()
     page.page.goto("about:blank")
-    _rewrite(page, lab, has_state=False, is_trusted=True)
+    _rewrite(page, lab, page.path, has_state=False, is_trusted=True)
     with open_page(lab, browser, page.path, page.home) as reopened:
         reopened.expect_count("/orders", 3)
         expect(reopened.status).to_have_text("live")
@@ -316,12 +322,13 @@ def test_large_tree_when_saved_is_small_in_the_file_and_is_read_back(
     assert state["state"]["snapshot"]["nodes"] == {}
     assert [buffer["path"] for buffer in state["buffers"]] == [["snapshot", "packed"]]
     assert len(state["buffers"][0]["data"]) < 300_000
+    _copy(page).write_bytes(page.path.read_bytes())
     page.reload()
     expect(page.row(leaf)).to_be_visible()
     page.expect_count("/group-00", count + 1)
     expect(page.status).to_have_text("live")
     page.close_and_end_kernel()
-    with open_page(lab, browser, page.path, page.home) as reopened:
+    with open_page(lab, browser, _copy(page), page.home) as reopened:
         expect(reopened.row(leaf)).to_be_visible()
         expect(reopened.status).to_contain_text("snapshot of", timeout=15_000)
         reopened.expect_count("/group-00", count + 1)
