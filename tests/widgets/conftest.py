@@ -10,6 +10,7 @@ import comm
 import msgspec
 import pytest
 from comm.base_comm import BaseComm
+from ipywidgets.widgets.widget import _instances
 
 from itx_notebook._loop import run_blocking
 from itx_notebook.client import get_loader
@@ -77,6 +78,14 @@ class FakeComm(BaseComm):
         data = {"method": "custom", "content": content}
         self.handle_msg({"content": {"comm_id": self.comm_id, "data": data}, "buffers": []})
         on_io_loop(lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_others() -> None:
+    """Trees that tests elsewhere left open would be told of cells, and counted."""
+    for widget in list(_instances.values()):
+        widget.close()
+    on_io_loop(lambda: None)
 
 
 @pytest.fixture(autouse=True)
