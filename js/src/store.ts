@@ -18,6 +18,7 @@ import {
 import type { Clock } from "./clock.ts";
 import { Details } from "./details.ts";
 import { makeFirstNumber } from "./keys.ts";
+import { Latest } from "./latest.ts";
 import { Link, type LinkState } from "./link.ts";
 import { MalformedMessage } from "./malformed.ts";
 import { Navigation } from "./navigation.ts";
@@ -77,6 +78,7 @@ export class TreeStore {
   #cancelRetry: () => void = () => {};
   /** The last word on each matter while nobody listened, told when somebody does. */
   readonly #untold = new Map<string, Outgoing>();
+  readonly #latest: Latest;
 
   // What waits to be written into the model.
   #unsavedSince: number | null = null;
@@ -90,6 +92,10 @@ export class TreeStore {
   constructor(seams: StoreSeams) {
     this.#seams = seams;
     this.#link = new Link(seams.clock, () => this.#changed());
+    this.#latest = new Latest(seams.clock, () => {
+      this.#followSelection();
+      this.#touch();
+    });
     this.views = new Views((message) => this.#send(message));
     const asks = {
       clock: seams.clock,
@@ -181,6 +187,7 @@ export class TreeStore {
     this.#cancelRetry();
     this.#cancelSave();
     this.#cancelTyping?.();
+    this.#latest.clear();
     this.details.close();
     this.appending.close();
     this.navigation.close();
@@ -216,6 +223,7 @@ export class TreeStore {
     this.#arrange(snapshot);
     this.#gap = null;
     this.#cancelRetry();
+    this.#latest.clear();
     if (complaint) this.#complain(complaint);
     this.#followSelection();
     this.#noteCount();
@@ -343,9 +351,15 @@ export class TreeStore {
     }
     this.#seq = patch.seq;
     for (const [path, node] of Object.entries(patch.nodes ?? {})) this.tree.patch(path, node);
-    for (const path of patch.expand ?? []) this.tree.expand(path);
-    for (const path of patch.collapse ?? []) this.tree.collapse(path);
-    if (patch.selected !== undefined) this.#selected = patch.selected;
+    for (const path of patch.expand ?? []) this.#latest.told(`fold ${path}`, () => this.tree.expand(path));
+    for (const path of patch.collapse ?? [])
+      this.#latest.told(`fold ${path}`, () => this.tree.collapse(path));
+    const { selected } = patch;
+    if (selected !== undefined) {
+      this.#latest.told("select", () => {
+        this.#selected = selected;
+      });
+    }
     this.#followSelection();
     this.#noteCount();
     this.#arrange(patch);
@@ -423,6 +437,7 @@ export class TreeStore {
 
   /** Tell the kernel what a person did, now or later: it happened already. */
   #tell(matter: string, message: Outgoing): void {
+    this.#latest.did(matter);
     if (this.canAsk) this.#send(message);
     if (!this.canAsk) this.#untold.set(matter, message);
     this.#touch();

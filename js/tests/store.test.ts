@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import type { Outgoing, Patch, Snapshot } from "../src/channel.ts";
+import { ECHO_MS } from "../src/latest.ts";
 import { FRESH_MS, MAX_UNSAVED_MS, QUIET_MS, RESYNC_RETRY_MS, TreeStore } from "../src/store.ts";
 import { FakeClock } from "./helpers/FakeClock.ts";
 import { blank, failure, loaded, snapshotOf } from "./helpers/values.ts";
@@ -419,4 +420,53 @@ it("leaves no timer behind when closed", () => {
   patch(9);
   store.close();
   expect(clock.pending).toBe(0);
+});
+
+describe("what a person did a moment ago", () => {
+  beforeEach(() => {
+    beat();
+    store.expand("/agents");
+    store.collapse("/agents");
+    store.expand("/agents");
+  });
+
+  it("is not undone by the echo of what they did before", () => {
+    patch(5, { collapse: ["/agents"] });
+    expect(store.tree.isExpanded("/agents")).toBe(true);
+    patch(6, { expand: ["/agents"] });
+    clock.advance(ECHO_MS);
+    expect(store.tree.isExpanded("/agents")).toBe(true);
+  });
+
+  it("gives way to the kernel's last word when the echoes are over", () => {
+    patch(5, { collapse: ["/agents", "/billing"] });
+    expect(store.tree.isExpanded("/agents")).toBe(true);
+    let changes = 0;
+    store.subscribe(() => changes++);
+    clock.advance(ECHO_MS);
+    expect([store.tree.isExpanded("/agents"), changes > 0]).toEqual([false, true]);
+    store.expand("/agents");
+    clock.advance(ECHO_MS);
+    patch(6, { collapse: ["/agents"] });
+    expect(store.tree.isExpanded("/agents")).toBe(false);
+  });
+
+  it("holds for each matter from its own last time on", () => {
+    clock.advance(ECHO_MS - 1);
+    store.select("/agents/mail");
+    patch(5, { collapse: ["/agents"], selected: "/agents" });
+    clock.advance(1);
+    expect([store.tree.isExpanded("/agents"), store.selected]).toEqual([false, "/agents/mail"]);
+    patch(6, { selected: "/billing" });
+    clock.advance(ECHO_MS);
+    expect([store.selected, store.details.path]).toEqual(["/billing", "/billing"]);
+  });
+
+  it("gives way to a whole snapshot at once", () => {
+    patch(9);
+    store.load(snapshotOf({ seq: 9, expanded: ["/"] }));
+    expect(store.tree.isExpanded("/agents")).toBe(false);
+    clock.advance(ECHO_MS);
+    expect(store.tree.isExpanded("/agents")).toBe(false);
+  });
 });
