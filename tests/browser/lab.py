@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 
 import nbformat
 from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import TimeoutError as PageTimeoutError
 
 from tests.browser.tree_page import TreePage
 
@@ -222,15 +223,27 @@ class NotebookPage(TreePage):
         self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
 
     def wait_until_open(self) -> None:
-        """Wait until the notebook is drawn and its kernel is ready."""
-        self.page.wait_for_function(
-            """() => {
-                const panel = window.jupyterapp?.shell?.currentWidget;
-                const kernel = panel?.sessionContext?.session?.kernel;
-                return panel?.content?.widgets?.length > 0 && kernel?.status === 'idle';
-            }""",
-            timeout=60_000,
-        )
+        """Wait until the notebook is drawn and its kernel is ready; fails the test with what there is instead."""
+        try:
+            self.page.wait_for_function(
+                """() => {
+                    const panel = window.jupyterapp?.shell?.currentWidget;
+                    const kernel = panel?.sessionContext?.session?.kernel;
+                    return panel?.content?.widgets?.length > 0 && kernel?.status === 'idle';
+                }""",
+                timeout=60_000,
+            )
+        except PageTimeoutError as error:
+            found = self.page.evaluate(
+                """() => {
+                    const panel = window.jupyterapp?.shell?.currentWidget;
+                    const kernel = panel?.sessionContext?.session?.kernel;
+                    const { status, connectionStatus } = kernel ?? {};
+                    return { title: panel?.title?.label, cells: panel?.content?.widgets?.length, status,
+                        connectionStatus, text: document.body.innerText.slice(0, 300) };
+                }"""
+            )
+            raise AssertionError(f"the notebook did not open: {found}") from error
 
     # -- looking -----------------------------------------------------------------------------------------------------
 
