@@ -49,7 +49,10 @@ def executed(tmp_path: Path) -> Path:
     """A notebook with the tree, executed by nbconvert without any browser."""
     source = tmp_path / "export.ipynb"
     cells = [f"import os\nos.environ['ITX_HOME'] = {str(tmp_path / 'itx')!r}", CELL]
-    nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells]), source)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    # Where there are two kernels for Python, JupyterLab asks which one, unless the notebook says it.
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, source)
     return source
 
 
