@@ -148,35 +148,38 @@ class Requests:
         self._tell(answer)
 
     async def _send_appended(self, asked: AppendRequest) -> None:
-        answer: dict[str, Any] = {"kind": "appended", "request": asked.request, "offset": None, "error": None}
-        try:
-            self._check_writable()
-            answer["offset"] = await self._attempt(
-                lambda itx: append_once(
-                    itx.streams.get(asked.path), key=asked.request, event_type=asked.type, payload=asked.payload
-                ),
-                late=ItxError(
-                    f"{asked.path} has not answered within {PATIENCE:g} s; the event may be there or not.",
-                    code="INTERNAL",
-                    hint="Retry: however often it is sent, it is there once.",
-                ),
-            )
-        except Exception as error:
-            answer["error"] = msgspec.to_builtins(make_node_error(error))
-        self._tell(answer)
+        await self._write(
+            {"kind": "appended", "request": asked.request, "offset": None, "error": None},
+            lambda itx: append_once(
+                itx.streams.get(asked.path), key=asked.request, event_type=asked.type, payload=asked.payload
+            ),
+            result="offset",
+            late=ItxError(
+                f"{asked.path} has not answered within {PATIENCE:g} s; the event may be there or not.",
+                code="INTERNAL",
+                hint="Retry: however often it is sent, it is there once.",
+            ),
+        )
 
     async def _send_created(self, asked: CreateRequest) -> None:
-        answer: dict[str, Any] = {"kind": "created", "request": asked.request, "path": None, "error": None}
+        await self._write(
+            {"kind": "created", "request": asked.request, "path": None, "error": None},
+            lambda itx: create_child(itx, asked.parent, asked.name),
+            result="path",
+            late=ItxError(
+                f"{asked.name} was not made below {asked.parent} within {PATIENCE:g} s; it may be there or not.",
+                code="INTERNAL",
+                hint="Retry: it is made once.",
+            ),
+        )
+
+    async def _write(
+        self, answer: dict[str, Any], work: Callable[[Any], Awaitable[object]], *, result: str, late: ItxError
+    ) -> None:
+        """Do what writes, if it may be done, and send the answer with its result or its error."""
         try:
             self._check_writable()
-            answer["path"] = await self._attempt(
-                lambda itx: create_child(itx, asked.parent, asked.name),
-                late=ItxError(
-                    f"{asked.name} was not made below {asked.parent} within {PATIENCE:g} s; it may be there or not.",
-                    code="INTERNAL",
-                    hint="Retry: it is made once.",
-                ),
-            )
+            answer[result] = await self._attempt(work, late=late)
         except Exception as error:
             answer["error"] = msgspec.to_builtins(make_node_error(error))
         self._tell(answer)

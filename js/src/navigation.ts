@@ -18,6 +18,8 @@ interface Seams {
   isKnown(path: string): boolean;
   onChange(): void;
   onCreated(path: string): void;
+  /** The number before that of the first request. The answers to one page arrive at all of them. */
+  firstRequest?: number;
 }
 
 export interface Creation {
@@ -34,13 +36,14 @@ export class Navigation {
   #isLate = false;
   #creation: (Creation & { request: number }) | null = null;
   #created: string | null = null;
-  #request = 0;
+  #request: number;
   #cancelLook: () => void = () => {};
   #cancelCreation: () => void = () => {};
   readonly #seams: Seams;
 
   constructor(seams: Seams) {
     this.#seams = seams;
+    this.#request = seams.firstRequest ?? 0;
   }
 
   /** The stream that is being made, or could not be. */

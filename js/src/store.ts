@@ -107,12 +107,9 @@ export class TreeStore {
     this.details = new Details({ ...asks, firstRequest: makeFirstNumber() });
     this.appending = new Appending(asks);
     this.navigation = new Navigation({
-      clock: seams.clock,
-      send: (message) => {
-        if (this.canAsk) this.#send(message);
-      },
+      ...asks,
+      firstRequest: makeFirstNumber(),
       isKnown: (path) => hasData(this.tree.get(path)) || troubleOf(this.tree.get(path)) !== null,
-      onChange: () => this.#changed(),
       onCreated: (path) => this.goTo(path),
     });
   }
@@ -362,7 +359,9 @@ export class TreeStore {
     }
     this.#followSelection();
     this.#noteCount();
-    this.#arrange(patch);
+    const { filter, sort } = patch;
+    if (filter !== undefined) this.#latest.told("filter", () => this.#arrange({ filter }));
+    if (sort) this.#latest.told("sort", () => this.#arrange({ sort }));
     if (patch.reveal) this.revealed = { path: patch.reveal };
     if (patch.connection) this.#connection = patch.connection;
     this.#notice = null;

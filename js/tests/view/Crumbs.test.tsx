@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import type { Snapshot } from "../../src/channel.ts";
+import type { Outgoing, Snapshot } from "../../src/channel.ts";
 import { ASK_AGAIN_MS, PATIENCE_MS } from "../../src/navigation.ts";
 import { type Shown, show } from "../helpers/panel.tsx";
 import { allByRole, byRole, drawn, nameOf, namesOf, press } from "../helpers/queries.ts";
@@ -208,15 +208,20 @@ it("makes a child, goes there, and says it when that fails", async () => {
   await type(input(shown), "fax/in");
   press(input(shown), "Enter");
   await drawn();
-  expect(asked(shown, "create")).toEqual([{ kind: "create", request: 1, parent: "/agents", name: "fax/in" }]);
+  const created = asked(shown, "create");
+  const { request } = created[0] as Extract<Outgoing, { kind: "create" }>;
+  expect(created).toEqual([{ kind: "create", request, parent: "/agents", name: "fax/in" }]);
   expect(byRole(dialog, "button", "Creating…").getAttribute("aria-disabled")).toBe("true");
   const refusal = failure("paused", { hint: "Resume it." });
-  shown.store.receive({ kind: "created", request: 1, path: null, error: refusal });
+  // Of another page, which asks at the same time.
+  shown.store.receive({ kind: "created", request: 1, path: "/other", error: null });
+  expect(shown.store.selected).toBe("/agents");
+  shown.store.receive({ kind: "created", request, path: null, error: refusal });
   await drawn();
   expect(dialog.textContent).toContain("paused Resume it.");
   expect(input(shown).value).toBe("fax/in");
   byRole(dialog, "button", "Create").click();
-  shown.store.receive({ kind: "created", request: 2, path: "/agents/fax/in", error: null });
+  shown.store.receive({ kind: "created", request: request + 1, path: "/agents/fax/in", error: null });
   await drawn();
   await drawn();
   expect(allByRole(bar(shown), "dialog")).toEqual([]);

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { ECHO_MS } from "../../src/latest.ts";
 import { TYPING_MS } from "../../src/store.ts";
 import { outline, show } from "../helpers/panel.tsx";
 import { allByRole, byRole, drawn, press } from "../helpers/queries.ts";
@@ -35,7 +36,11 @@ it("tells the kernel when the typing rests, and keeps what is typed against olde
   expect(input.value).toBe("sl");
   clock.advance(TYPING_MS);
   expect(sent.at(-1)).toEqual({ kind: "filter", text: "sl" });
+  patch({ filter: "s" });
+  await drawn();
+  expect(input.value).toBe("sl");
   patch({ filter: "mail" });
+  clock.advance(ECHO_MS);
   await drawn();
   expect(input.value).toBe("mail");
 });
